@@ -1,0 +1,22 @@
+"""From partition key to hash key.
+
+Source: PutRecord API reference (MD5 of the key's UTF-8 bytes as an unsigned 128-bit integer; ExplicitHashKey overrides).
+"""
+
+from __future__ import annotations
+
+from hashlib import md5
+
+HASH_KEY_MAX = 2**128 - 1
+
+
+def hash_key_of(partition_key: str, explicit_hash_key: str | None = None) -> int:
+    """Return the 128-bit hash key that decides a record's shard.
+
+    Args:
+        partition_key: any text; hashed as UTF-8.
+        explicit_hash_key: decimal text in 0..2^128-1, validated by the caller; wins over the partition key.
+    """
+    if explicit_hash_key is not None:
+        return int(explicit_hash_key)
+    return int.from_bytes(md5(partition_key.encode(), usedforsecurity=False).digest())

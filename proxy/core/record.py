@@ -1,0 +1,109 @@
+"""The accepted record and the states it can be in.
+
+A record *is* its outcome: whoever appended it reads the result from the same object. The only moves are the ones in
+`MOVES`; the core makes them, nobody else does.
+
+    QUEUED ──drain──> IN_FLIGHT ──done──> ACKNOWLEDGED
+      ^  │               │  │
+      │  └──deadline──┐  │  └──refuse──> REFUSED
+      └──reenqueue────┼──┘
+                      └──────> EXPIRED
+
+Must never know: sockets, tasks, wire formats.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from proxy.core.key_queue import KeyQueue
+
+
+class State(IntEnum):
+    """Where an accepted record is; the last three are final."""
+
+    QUEUED = 0
+    IN_FLIGHT = 1
+    ACKNOWLEDGED = 2
+    REFUSED = 3
+    EXPIRED = 4
+
+
+MOVES: dict[State, frozenset[State]] = {
+    State.QUEUED: frozenset({State.IN_FLIGHT, State.EXPIRED}),
+    State.IN_FLIGHT: frozenset({State.QUEUED, State.ACKNOWLEDGED, State.REFUSED, State.EXPIRED}),
+    State.ACKNOWLEDGED: frozenset(),
+    State.REFUSED: frozenset(),
+    State.EXPIRED: frozenset(),
+}
+
+
+class Record:
+    """One accepted data record, from its arrival to its outcome.
+
+    Args:
+        partition_key: the caller's partition key.
+        data: the payload as base64 text, already validated, exactly as it goes on the wire.
+        size_bytes: decoded payload plus the key's UTF-8 bytes, as the service counts it.
+        hash_key: the resulting 128-bit hash key (MD5 of the key, or the explicit hash key).
+        received_at_ns: instant of arrival on the monotonic clock.
+        explicit_hash_key: the caller's override, in decimal.
+        sequence_number_for_ordering: makes the record travel by PutRecord, in its key's turn.
+        on_outcome: called once, by the driver, when the state is final. It must not raise.
+
+    After the outcome, `state` is final and either `shard_id`, `sequence_number` and `encryption_type` are set
+    (ACKNOWLEDGED) or `error_code` and `error_message` are (REFUSED, EXPIRED).
+    """
+
+    __slots__ = (
+        "attempts",
+        "data",
+        "deadline_at_ns",
+        "encryption_type",
+        "error_code",
+        "error_message",
+        "explicit_hash_key",
+        "hash_key",
+        "key_queue",
+        "on_outcome",
+        "partition_key",
+        "received_at_ns",
+        "sequence_number",
+        "sequence_number_for_ordering",
+        "shard_id",
+        "size_bytes",
+        "state",
+    )
+
+    def __init__(  # noqa: PLR0913 - the members of one PutRecord entry, set once on the hot path
+        self,
+        partition_key: str,
+        data: str,
+        size_bytes: int,
+        hash_key: int,
+        received_at_ns: int,
+        explicit_hash_key: str | None = None,
+        sequence_number_for_ordering: str | None = None,
+        on_outcome: Callable[[Record], None] | None = None,
+    ) -> None:
+        self.partition_key = partition_key
+        self.data = data
+        self.size_bytes = size_bytes
+        self.hash_key = hash_key
+        self.received_at_ns = received_at_ns
+        self.explicit_hash_key = explicit_hash_key
+        self.sequence_number_for_ordering = sequence_number_for_ordering
+        self.on_outcome = on_outcome
+        self.deadline_at_ns = 0
+        self.attempts = 0
+        self.state = State.QUEUED
+        self.key_queue: KeyQueue | None = None
+        self.shard_id: str | None = None
+        self.sequence_number: str | None = None
+        self.encryption_type: str | None = None
+        self.error_code: str | None = None
+        self.error_message: str | None = None

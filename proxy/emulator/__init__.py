@@ -1,0 +1,1 @@
+"""The embedded Kinesis: a pure model and a thin service around it."""

@@ -1,0 +1,1 @@
+"""The inbound side: operations in, queued records and true answers out."""

@@ -1,0 +1,1 @@
+"""Facts and codecs of the service: errors, limits, validation, bodies. Pure."""

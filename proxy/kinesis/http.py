@@ -1,0 +1,50 @@
+"""Transport-neutral HTTP values: what a transport hands to a handler and gets back.
+
+Must never know: aiohttp, h2, sockets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(slots=True)
+class Request:
+    """One complete inbound request.
+
+    Args:
+        method: upper case.
+        target: path with query, as received.
+        headers: case-insensitive mapping (aiohttp's CIMultiDictProxy or alike).
+        body: the whole body as received.
+    """
+
+    method: str
+    target: str
+    headers: Mapping[str, str]
+    body: bytes
+
+
+@dataclass(slots=True)
+class Reply:
+    """One complete answer; Content-Length and Date are the transport's to add.
+
+    Args:
+        status: HTTP status.
+        body: the whole body.
+        headers: all other headers.
+        pace_bytes_per_second: 0 sends the body at once; else the transport sends it that slowly (a fault to inject).
+    """
+
+    status: int
+    body: bytes
+    headers: dict[str, str] = field(default_factory=dict)
+    pace_bytes_per_second: int = 0
+
+
+class AbortConnection(Exception):  # noqa: N818 - an order to the transport, not an error
+    """Raised by a handler: reset the connection without an answer (a fault to inject)."""
+
+
+Handler = Callable[[Request], Awaitable[Reply]]

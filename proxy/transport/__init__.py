@@ -1,0 +1,1 @@
+"""HTTP servers: bytes to Request, Reply to bytes. They know nothing of Kinesis."""

@@ -1,0 +1,1 @@
+"""The outbound side: the one folder that imports botocore and aiobotocore."""
