@@ -1,6 +1,7 @@
 """From partition key to hash key.
 
-Source: PutRecord API reference (MD5 of the key's UTF-8 bytes as an unsigned 128-bit integer; ExplicitHashKey overrides).
+Source: PutRecord API reference (MD5 of the key's UTF-8 bytes as an unsigned 128-bit integer;
+ExplicitHashKey overrides).
 """
 
 from __future__ import annotations

@@ -79,7 +79,7 @@ class Record:
         "state",
     )
 
-    def __init__(  # noqa: PLR0913 - the members of one PutRecord entry, set once on the hot path
+    def __init__(  # noqa: PLR0913, PLR0917 - the members of one entry, set once on the hot path
         self,
         partition_key: str,
         data: str,
