@@ -69,6 +69,7 @@ class Record:
         "explicit_hash_key",
         "hash_key",
         "key_queue",
+        "next",
         "on_outcome",
         "partition_key",
         "received_at_ns",
@@ -102,6 +103,7 @@ class Record:
         self.attempts = 0
         self.state = State.QUEUED
         self.key_queue: KeyQueue | None = None
+        self.next: Record | None = None
         self.shard_id: str | None = None
         self.sequence_number: str | None = None
         self.encryption_type: str | None = None

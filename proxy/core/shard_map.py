@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 
-@dataclass(frozen=True, slots=True, order=True)
+@dataclass(frozen=True, slots=True)
 class Shard:
     """One open shard and the inclusive range of hash keys that it owns."""
 
@@ -44,13 +44,14 @@ class ShardMap:
 
     Args:
         shards: in any order. Overlaps (a parent still listed beside its children) resolve to the shard that starts
-            last; gaps resolve to None.
+            last, and of those to the smallest; gaps resolve to None.
     """
 
     __slots__ = ("_shards", "_starts")
 
     def __init__(self, shards: Iterable[Shard]) -> None:
-        self._shards = sorted(shards)
+        # of shards that start together the smallest comes last and wins: a child against its parent
+        self._shards = sorted(shards, key=lambda shard: (shard.starting_hash_key, -shard.ending_hash_key))
         self._starts = [shard.starting_hash_key for shard in self._shards]
 
     @property

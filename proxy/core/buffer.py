@@ -1,0 +1,48 @@
+"""The bound on everything that waits in the proxy, in records and in bytes, over all streams.
+
+Memory is what it protects, so bytes here are what a record holds in memory, not what the service counts.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from proxy.core.record import Record
+
+# A queued record with its key queue, dict entries, future and the transport's request: measured with a full buffer of
+# 200-byte records, each with a key and a connection of its own share (see ARCHITECTURE.md, "Bounds").
+RECORD_OVERHEAD_BYTES = 1024
+
+
+class Buffer:
+    """Counts what is held against two limits.
+
+    Args:
+        records_max: most records held at once.
+        bytes_max: most bytes held at once.
+    """
+
+    __slots__ = ("bytes", "bytes_max", "records", "records_max")
+
+    def __init__(self, records_max: int, bytes_max: int) -> None:
+        self.records_max = records_max
+        self.bytes_max = bytes_max
+        self.records = 0
+        self.bytes = 0
+
+    def take(self, record: Record) -> str | None:
+        """Reserve room for a record; return None, or what is full."""
+        held_bytes = len(record.data) + RECORD_OVERHEAD_BYTES
+        if self.records >= self.records_max:
+            return f"buffer of {self.records_max} records"
+        if self.bytes + held_bytes > self.bytes_max:
+            return f"buffer of {self.bytes_max} bytes"
+        self.records += 1
+        self.bytes += held_bytes
+        return None
+
+    def give(self, record: Record) -> None:
+        """Return the room of a record that has its outcome."""
+        self.records -= 1
+        self.bytes -= len(record.data) + RECORD_OVERHEAD_BYTES

@@ -1,0 +1,105 @@
+"""Plain counters that the core and the shell bump and the metrics module reads at scrape time.
+
+Must never know: prometheus, names of metric families.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+class Histogram:
+    """Counts of observations by upper bound, as Prometheus understands them.
+
+    Args:
+        bounds: inclusive upper bounds, ascending, without the infinite one.
+
+    `counts[i]` is the number of observations in (bounds[i-1], bounds[i]]; the last element of `counts` is beyond all
+    bounds. They are not cumulative.
+    """
+
+    __slots__ = ("bounds", "counts", "sum")
+
+    def __init__(self, bounds: Sequence[float]) -> None:
+        self.bounds = tuple(bounds)
+        self.counts = [0] * (len(self.bounds) + 1)
+        self.sum: float = 0
+
+    def observe(self, value: float, times: int = 1) -> None:
+        """Count one value, or the same value several times."""
+        self.counts[bisect_left(self.bounds, value)] += times
+        self.sum += value * times
+
+    def add(self, other: Histogram) -> None:
+        """Add the observations of another histogram with the same bounds."""
+        if self.bounds != other.bounds:
+            raise ValueError("histograms with different bounds cannot be added")
+        self.counts = [mine + its for mine, its in zip(self.counts, other.counts, strict=True)]
+        self.sum += other.sum
+
+
+# Half a millisecond is what the proxy adds when quiet; ten seconds is beyond any client's patience.
+LATENCY_BOUNDS_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+BATCH_RECORDS_BOUNDS = (1, 2, 5, 10, 25, 50, 100, 250, 500)
+BATCH_BYTES_BOUNDS = (1024, 4096, 16384, 65536, 262144, 1048576, 5242880, 10485760)
+
+
+class StreamCounters:
+    """What happened to one stream's records since the stream became known; all only grow.
+
+    At any moment, with the stream's `queued_records` and `in_flight_records`:
+    received = acknowledged + refused + expired + queued + in flight.
+    """
+
+    __slots__ = (
+        "acknowledged_bytes",
+        "acknowledged_records",
+        "batch_bytes",
+        "batch_records",
+        "buffer_time_seconds",
+        "expired_records",
+        "map_refreshes",
+        "mispredicted_records",
+        "received_bytes",
+        "received_records",
+        "record_errors",
+        "refused_records",
+        "rejected_records",
+        "retried_records",
+        "sequence_regressions",
+        "unknown_outcomes",
+    )
+
+    def __init__(self) -> None:
+        self.received_records = 0
+        self.received_bytes = 0
+        self.rejected_records = 0
+        self.acknowledged_records = 0
+        self.acknowledged_bytes = 0
+        self.refused_records = 0
+        self.expired_records = 0
+        self.retried_records = 0
+        self.unknown_outcomes = 0
+        self.sequence_regressions = 0
+        self.mispredicted_records = 0
+        self.map_refreshes = 0
+        self.record_errors: dict[str, int] = {}
+        self.batch_records = Histogram(BATCH_RECORDS_BOUNDS)
+        self.batch_bytes = Histogram(BATCH_BYTES_BOUNDS)
+        self.buffer_time_seconds = Histogram(LATENCY_BOUNDS_SECONDS)
+
+    def add(self, other: StreamCounters) -> None:
+        """Add another stream's counts, so that a stream can be forgotten without its counts being lost."""
+        for name in self.__slots__:
+            mine, its = getattr(self, name), getattr(other, name)
+            if isinstance(mine, Histogram):
+                mine.add(its)
+            elif isinstance(mine, dict):
+                for code, count in its.items():
+                    mine[code] = mine.get(code, 0) + count
+            else:
+                setattr(self, name, mine + its)

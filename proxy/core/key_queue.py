@@ -1,0 +1,63 @@
+"""The records of one partition key that wait for their turn, oldest first.
+
+Theory of operation: the queue is a linked list through the records themselves, so a key with one record costs one small
+object. While a record of the key is in flight the queue is *muted*: it is in no lane and nothing of it is drained. The
+outcome unmutes it; a retried record goes back to the front, before everything younger.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from proxy.core.lane import Lane
+    from proxy.core.record import Record
+
+
+class KeyQueue:
+    """FIFO of one partition key.
+
+    `lane` is the lane that lists the key as ready, or, while the key is muted, the lane that it was drained from.
+    """
+
+    __slots__ = ("head", "lane", "last_sequence_number", "muted", "partition_key", "tail")
+
+    def __init__(self, partition_key: str) -> None:
+        self.partition_key = partition_key
+        self.head: Record | None = None
+        self.tail: Record | None = None
+        self.muted = False
+        self.lane: Lane | None = None
+        self.last_sequence_number: str | None = None
+
+    @property
+    def first(self) -> Record:
+        """The oldest waiting record; there must be one, as in every listed key."""
+        if self.head is None:
+            raise IndexError(f"nothing waits for partition key {self.partition_key!r}")
+        return self.head
+
+    def append(self, record: Record) -> None:
+        """Add the youngest record."""
+        record.key_queue = self
+        if self.tail is None:
+            self.head = record
+        else:
+            self.tail.next = record
+        self.tail = record
+
+    def reenqueue(self, record: Record) -> None:
+        """Put a record that was drained back to the front."""
+        record.next = self.head
+        self.head = record
+        if self.tail is None:
+            self.tail = record
+
+    def popleft(self) -> Record:
+        """Remove and return the oldest record; the queue must not be empty."""
+        record = self.first
+        self.head = record.next
+        record.next = None
+        if self.head is None:
+            self.tail = None
+        return record

@@ -1,0 +1,73 @@
+"""Which lane a hash key belongs to, as far as the stream's shards are known.
+
+    no map yet       one careful lane with the capacity of a single shard
+    shard map        a lane a shard; a hash key in a gap of the map uses the careful lane
+    AUTO stream      one lane with the capacity of all open shards (the service ignores keys: nothing to predict)
+
+A lane outlives a new map if its shard is still open: tokens, backoff and debts stay true.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from proxy.core.lane import Lane
+from proxy.core.shard_map import ShardMap
+from proxy.core.token_bucket import ShardLimit
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from proxy.core.limits import StreamLimits
+    from proxy.core.shard_map import Shard
+
+
+class Lanes:
+    """The lanes of one stream.
+
+    Args:
+        limits: for each lane's buckets.
+        now_ns: the present.
+    """
+
+    __slots__ = ("_by_shard_id", "_careful", "_limits", "_map", "open_shard_count")
+
+    def __init__(self, limits: StreamLimits, now_ns: int) -> None:
+        self._limits = limits
+        self._map: ShardMap | None = None
+        self._by_shard_id: dict[str, Lane] = {}
+        self._careful = self._make(None, 1, now_ns)
+        self.open_shard_count = 0
+
+    @property
+    def known(self) -> list[Lane]:
+        """Lanes in use, in the order of the shards' hash key ranges."""
+        return list(self._by_shard_id.values()) or [self._careful]
+
+    def lane_of(self, hash_key: int) -> Lane:
+        """Return the lane of a hash key."""
+        if self._map is not None:
+            shard_id = self._map.shard_id_of(hash_key)
+            if shard_id is not None:
+                return self._by_shard_id[shard_id]
+        return self._careful
+
+    def learn(self, shards: Sequence[Shard], now_ns: int, *, auto_distribution: bool) -> None:
+        """Replace the map; the caller lists its ready keys anew afterwards."""
+        self.open_shard_count = len(shards)
+        if auto_distribution:
+            self._map = None
+            self._by_shard_id = {}
+            self._careful = self._make(None, len(shards), now_ns)
+            return
+        self._map = ShardMap(shards)
+        known = self._by_shard_id
+        self._by_shard_id = {
+            shard_id: known.get(shard_id) or self._make(shard_id, 1, now_ns) for shard_id in self._map.shard_ids
+        }
+
+    def _make(self, shard_id: str | None, shards: int, now_ns: int) -> Lane:
+        limits = self._limits
+        records_per_second = limits.shard_records_per_second * shards
+        bytes_per_second = limits.shard_bytes_per_second * shards
+        return Lane(shard_id, ShardLimit(records_per_second, bytes_per_second, limits.shard_burst_ns, now_ns))

@@ -1,0 +1,153 @@
+"""The books of one stream: every accepted record, its state and its one outcome.
+
+All moves of `proxy.core.record.State` are made here, so this file alone answers for
+
+    received = acknowledged + refused + expired + queued + in flight
+
+An illegal move raises and changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import TYPE_CHECKING
+
+from proxy.core.counters import StreamCounters
+from proxy.core.limits import SECOND_NS
+from proxy.core.record import MOVES, Record, State
+
+if TYPE_CHECKING:
+    from proxy.core.buffer import Buffer
+
+# Error codes come from outside: a service that invents them without end must not grow our memory.
+ERROR_CODES_MAX = 64
+OTHER_CODES = "other"
+
+
+class IllegalMoveError(RuntimeError):
+    """A record was asked to make a move that its state does not allow: a defect in the core."""
+
+
+class Ledger:
+    """Accepted records of one stream.
+
+    Args:
+        buffer: the bound that all streams share.
+
+    `queued_records`, `queued_bytes` and `in_flight_records` are gauges; `counters` only grow.
+    """
+
+    __slots__ = ("_buffer", "_settled", "_unsettled", "counters", "in_flight_records", "queued_bytes", "queued_records")
+
+    def __init__(self, buffer: Buffer) -> None:
+        self._buffer = buffer
+        self._unsettled: OrderedDict[Record, None] = OrderedDict()  # in order of arrival, hence of deadlines
+        self._settled: list[Record] = []
+        self.counters = StreamCounters()
+        self.queued_records = 0
+        self.queued_bytes = 0
+        self.in_flight_records = 0
+
+    @property
+    def open_records(self) -> int:
+        """Accepted records without an outcome."""
+        return self.queued_records + self.in_flight_records
+
+    @property
+    def oldest(self) -> Record | None:
+        """The oldest record whose deadline has not been looked at yet."""
+        return next(iter(self._unsettled), None)
+
+    def waiting(self) -> list[Record]:
+        """Return the queued records, oldest first."""
+        return [record for record in self._unsettled if record.state is State.QUEUED]
+
+    def take_settled(self) -> list[Record]:
+        """Return, once, the records whose outcome became final since the last call, in the order of their outcomes."""
+        settled, self._settled = self._settled, []
+        return settled
+
+    def receive(self, record: Record, deadline_at_ns: int) -> str | None:
+        """Open a record's account; return None, or what is full (then the record is not accepted)."""
+        full = self._buffer.take(record)
+        if full is not None:
+            self.counters.rejected_records += 1
+            return full
+        record.deadline_at_ns = deadline_at_ns
+        self._unsettled[record] = None
+        self.queued_records += 1
+        self.queued_bytes += record.size_bytes
+        self.counters.received_records += 1
+        self.counters.received_bytes += record.size_bytes
+        return None
+
+    def drain(self, record: Record, now_ns: int) -> None:
+        """Move a record into flight."""
+        self._move(record, State.IN_FLIGHT)
+        self.queued_records -= 1
+        self.queued_bytes -= record.size_bytes
+        self.in_flight_records += 1
+        if record.attempts == 0:
+            self.counters.buffer_time_seconds.observe((now_ns - record.received_at_ns) / SECOND_NS)
+        record.attempts += 1
+
+    def reenqueue(self, record: Record) -> None:
+        """Move a record back from flight."""
+        self._move(record, State.QUEUED)
+        self.in_flight_records -= 1
+        self.queued_records += 1
+        self.queued_bytes += record.size_bytes
+        self.counters.retried_records += 1
+
+    def acknowledge(self, record: Record, shard_id: str, sequence_number: str, encryption_type: str | None) -> None:
+        """Settle a record that the service took."""
+        self._settle(record, State.ACKNOWLEDGED)
+        record.shard_id = shard_id
+        record.sequence_number = sequence_number
+        record.encryption_type = encryption_type
+        record.error_code = None
+        record.error_message = None
+        self.counters.acknowledged_records += 1
+        self.counters.acknowledged_bytes += record.size_bytes
+
+    def refuse(self, record: Record, error_code: str, error_message: str | None) -> None:
+        """Settle a record that the service refused."""
+        self._settle(record, State.REFUSED)
+        record.error_code = error_code
+        record.error_message = error_message
+        self.counters.refused_records += 1
+
+    def expire(self, record: Record, error_code: str, error_message: str | None) -> None:
+        """Settle a record whose time is over."""
+        self._settle(record, State.EXPIRED)
+        record.error_code = error_code
+        record.error_message = error_message
+        self.counters.expired_records += 1
+
+    def forget_deadline(self, record: Record) -> None:
+        """Look no more at the deadline of a record in flight: its response decides."""
+        del self._unsettled[record]
+
+    def count_error(self, code: str, records: int = 1) -> None:
+        """Count an error of the service by its code."""
+        errors = self.counters.record_errors
+        if code not in errors and len(errors) >= ERROR_CODES_MAX:
+            code = OTHER_CODES
+        errors[code] = errors.get(code, 0) + records
+
+    def _move(self, record: Record, state: State) -> None:
+        if state not in MOVES[record.state]:
+            raise IllegalMoveError(f"{record.state.name} to {state.name}")
+        record.state = state
+
+    def _settle(self, record: Record, state: State) -> None:
+        was_queued = record.state is State.QUEUED
+        self._move(record, state)
+        if was_queued:
+            self.queued_records -= 1
+            self.queued_bytes -= record.size_bytes
+        else:
+            self.in_flight_records -= 1
+        self._unsettled.pop(record, None)
+        self._buffer.give(record)
+        self._settled.append(record)

@@ -1,0 +1,56 @@
+"""The limits that the core obeys: one immutable object, checked where it is made."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+MILLISECOND_NS = 1_000_000
+SECOND_NS = 1_000_000_000
+KIB = 1024
+MIB = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class StreamLimits:
+    """How one stream's records are batched, paced, retried and given up.
+
+    Args:
+        batch_records_max: records in one request; the service takes 500.
+        batch_bytes_max: data and partition keys in one request; a single larger record still goes, alone.
+        shard_slice_bytes_max: bytes of one shard in one request, so that no shard is burst (KPL: 256 KiB).
+        in_flight_max: requests of the stream in flight at once.
+        linger_ns: longest wait for company while a request of the stream is in flight.
+        delivery_timeout_ns: a record's whole life in the proxy.
+        backoff_base_ns: bound of the first wait after trouble; doubles with each failure in a row.
+        backoff_max_ns: bound of every wait.
+        shard_records_per_second: what the proxy sends one shard at the most; 0 is unlimited.
+        shard_bytes_per_second: data and partition keys; 0 is unlimited.
+        shard_burst_ns: how much unused rate a shard's buckets keep, as time; at least the linger.
+        fetch_backoff_base_ns: bound of the first wait after the shard map or the summary could not be fetched.
+        fetch_backoff_max_ns: bound of every such wait.
+        fetch_age_min_ns: a map younger than this is not fetched again.
+    """
+
+    batch_records_max: int = 500
+    batch_bytes_max: int = 5 * MIB - 64 * KIB  # real refusals were reported just under a computed 5 MiB
+    shard_slice_bytes_max: int = 256 * KIB
+    in_flight_max: int = 8
+    linger_ns: int = 5 * MILLISECOND_NS
+    delivery_timeout_ns: int = 2500 * MILLISECOND_NS
+    backoff_base_ns: int = 50 * MILLISECOND_NS
+    backoff_max_ns: int = 1000 * MILLISECOND_NS
+    shard_records_per_second: int = 1000
+    shard_bytes_per_second: int = MIB
+    shard_burst_ns: int = 100 * MILLISECOND_NS
+    fetch_backoff_base_ns: int = SECOND_NS
+    fetch_backoff_max_ns: int = 60 * SECOND_NS
+    fetch_age_min_ns: int = SECOND_NS
+
+    def __post_init__(self) -> None:
+        """Refuse limits that contradict each other."""
+        positive = ("batch_records_max", "batch_bytes_max", "shard_slice_bytes_max", "in_flight_max")
+        for name in positive:
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1")
+        if self.shard_burst_ns < max(self.linger_ns, MILLISECOND_NS):
+            raise ValueError("shard_burst_ns must be at least linger_ns and at least 1 ms")

@@ -1,0 +1,182 @@
+"""Whose turn it is: takes ready keys from the lanes, fairly, within each shard's limit.
+
+Theory of operation: a lane is in one of three places.
+
+    IDLE ──enlist──> TURNS ──limit or backoff──> WAITING ──its instant comes──> TURNS
+      ^                └──────nothing ready────────┐ └──────nothing ready──────┐
+      └────────────────────────────────────────────┴────────────────────────────┘
+
+Lanes in TURNS give at most a slice of a batch each, round robin. Instants of WAITING lanes are rounded up to the
+linger grid, so that lanes which wait for tokens wake together and share a request, with a few milliseconds' worth of
+tokens each, instead of sending one record at a time.
+
+Must never know: the outcome of anything, the number of requests in flight.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from heapq import heappop, heappush
+from typing import TYPE_CHECKING
+
+from proxy.core.lane import Place
+from proxy.core.limits import MILLISECOND_NS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from proxy.core.key_queue import KeyQueue
+    from proxy.core.lane import Lane
+    from proxy.core.limits import StreamLimits
+    from proxy.core.record import Record
+
+
+class LaneSchedule:
+    """The lanes of one stream in the order of their turns.
+
+    `ready_keys` is the number of ready keys over the lanes in TURNS: what one drain can find at the most.
+    """
+
+    __slots__ = ("_limits", "_ordinal", "_turns", "_waiting", "ready_keys")
+
+    def __init__(self, limits: StreamLimits) -> None:
+        self._limits = limits
+        self._turns: deque[Lane] = deque()
+        self._waiting: list[tuple[int, int, Lane]] = []
+        self._ordinal = 0
+        self.ready_keys = 0
+
+    @property
+    def anything_ready(self) -> bool:
+        """Whether any lane may give a record now."""
+        return bool(self._turns)
+
+    @property
+    def next_wake_ns(self) -> int | None:
+        """Instant at which the first waiting lane may go on."""
+        return self._waiting[0][0] if self._waiting else None
+
+    def enlist(self, key_queue: KeyQueue, lane: Lane, *, front: bool = False) -> None:
+        """List a key as ready in its lane: at the back, or in front when its record comes back from an attempt."""
+        key_queue.lane = lane
+        lane.ready[key_queue] = None
+        if lane.place is Place.TURNS:
+            self.ready_keys += 1
+        elif lane.place is Place.IDLE:
+            self._give_turn(lane)
+        if front:
+            lane.ready.move_to_end(key_queue, last=False)
+            self.reconsider(lane)
+
+    def delist(self, key_queue: KeyQueue) -> None:
+        """Take a listed key off its lane, because nothing of it waits any more."""
+        lane = key_queue.lane
+        if lane is None:
+            raise AssertionError("a listed key has a lane")
+        del lane.ready[key_queue]
+        if lane.place is Place.TURNS:
+            self.ready_keys -= 1
+        self.reconsider(lane)
+
+    def reconsider(self, lane: Lane) -> None:
+        """Let a waiting lane look again: it waits for what was first before, which may have needed more tokens."""
+        if lane.place is Place.WAITING and lane.ready:
+            self._give_turn(lane)
+
+    def wake(self, now_ns: int) -> bool:
+        """Give every lane whose instant has come its turn again; return whether there was one with something ready."""
+        woken = False
+        while self._waiting and self._waiting[0][0] <= now_ns:
+            _, ordinal, lane = heappop(self._waiting)
+            if lane.place is not Place.WAITING or lane.wake_ordinal != ordinal:
+                continue  # it was given its turn before
+            if lane.ready:
+                self._give_turn(lane)
+                woken = True
+            else:
+                lane.place = Place.IDLE
+        return woken
+
+    def _give_turn(self, lane: Lane) -> None:
+        lane.place = Place.TURNS
+        self._turns.append(lane)
+        self.ready_keys += len(lane.ready)
+
+    def drain(self, now_ns: int) -> list[Record]:
+        """Take the records of the next batch, oldest ready keys first, and mute their keys.
+
+        Returns:
+            At most a batch, in order, each lane's share within its slice and its limit; a record with
+            SequenceNumberForOrdering comes alone. Empty when no lane may give anything now.
+        """
+        records: list[Record] = []
+        room_bytes = self._limits.batch_bytes_max
+        for _ in range(len(self._turns)):
+            lane = self._turns.popleft()
+            drained = len(records)
+            room_bytes, batch_is_full = self._drain_lane(lane, records, room_bytes, now_ns)
+            self.ready_keys -= len(records) - drained
+            if lane.place is Place.TURNS:
+                if not lane.ready:
+                    lane.place = Place.IDLE
+                elif batch_is_full and len(records) == drained:
+                    self._turns.appendleft(lane)  # it gave nothing, so it is still its turn
+                else:
+                    self._turns.append(lane)
+            if batch_is_full:
+                break
+        return records
+
+    def _drain_lane(self, lane: Lane, records: list[Record], room_bytes: int, now_ns: int) -> tuple[int, bool]:
+        """Move one lane's share into the batch; return the room left and whether the batch must go as it is."""
+        slice_bytes = self._limits.shard_slice_bytes_max
+        gave = False
+        while lane.ready:
+            key_queue = next(iter(lane.ready))
+            record = key_queue.first
+            size_bytes = record.size_bytes
+            ready_at_ns = lane.ready_at_ns(size_bytes)
+            if ready_at_ns > now_ns:
+                self._wait(lane, ready_at_ns)
+                break
+            if len(records) >= self._limits.batch_records_max or (records and size_bytes > room_bytes):
+                return room_bytes, True
+            if gave and size_bytes > slice_bytes:
+                break
+            travels_alone = record.sequence_number_for_ordering is not None
+            if travels_alone and records:
+                return room_bytes, True
+            del lane.ready[key_queue]
+            key_queue.popleft()
+            key_queue.muted = True
+            lane.limit.take(size_bytes, now_ns)
+            records.append(record)
+            gave = True
+            room_bytes -= size_bytes
+            slice_bytes -= size_bytes
+            if travels_alone:
+                return room_bytes, True
+        return room_bytes, False
+
+    def _wait(self, lane: Lane, ready_at_ns: int) -> None:
+        """Put a lane aside until the first point of the grid at which it may go on."""
+        grid_ns = max(self._limits.linger_ns, MILLISECOND_NS)
+        wake_at_ns = -(-ready_at_ns // grid_ns) * grid_ns
+        self.ready_keys -= len(lane.ready)
+        lane.place = Place.WAITING
+        self._ordinal += 1
+        lane.wake_ordinal = self._ordinal
+        heappush(self._waiting, (wake_at_ns, self._ordinal, lane))
+
+    def relocate(self, lane_of: Callable[[KeyQueue], Lane]) -> None:
+        """List every ready key anew, in the lane that a new shard map gives it."""
+        listed: list[KeyQueue] = []
+        for lane in (*self._turns, *(lane for _, _, lane in sorted(self._waiting))):
+            listed.extend(lane.ready)
+            lane.ready.clear()
+            lane.place = Place.IDLE
+        self._turns.clear()
+        self._waiting.clear()
+        self.ready_keys = 0
+        for key_queue in listed:
+            self.enlist(key_queue, lane_of(key_queue))

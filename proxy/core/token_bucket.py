@@ -1,0 +1,78 @@
+"""What a shard may be sent: a token bucket for records and one for bytes, taken together.
+
+A bucket is kept as one instant, the moment at which it was (or will be) empty; its level is the time since then times
+the rate. Nothing accumulates, so nothing drifts, and a bucket costs no work while nobody looks.
+
+A take larger than the burst passes when the bucket is full and leaves it in debt: no record is too large to ever go,
+and the average holds. Buckets start empty: the shard's last second may have been used up by a predecessor.
+
+Source: the generic cell rate algorithm (ITU-T I.371); the Kinesis limits per shard.
+"""
+
+from __future__ import annotations
+
+NANOSECONDS = 1_000_000_000
+
+
+class TokenBucket:
+    """One limit of one shard.
+
+    Args:
+        rate_per_second: tokens that flow in each second; 0 means unlimited.
+        burst_ns: how many nanoseconds' worth of tokens the bucket holds.
+        now_ns: the present; the bucket starts empty.
+    """
+
+    __slots__ = ("burst_ns", "empty_at_ns", "rate_per_second")
+
+    def __init__(self, rate_per_second: int, burst_ns: int, now_ns: int) -> None:
+        self.rate_per_second = rate_per_second
+        self.burst_ns = burst_ns
+        self.empty_at_ns = now_ns
+
+    def ready_at_ns(self, tokens: int) -> int:
+        """Return the instant from which this many tokens may be taken (full is enough for any number)."""
+        if not self.rate_per_second:
+            return self.empty_at_ns
+        return self.empty_at_ns + min(self._cost_ns(tokens), self.burst_ns)
+
+    def take(self, tokens: int, now_ns: int) -> None:
+        """Take tokens; the caller has checked that `ready_at_ns(tokens)` has come."""
+        if self.rate_per_second:
+            oldest_ns = now_ns - self.burst_ns
+            empty_at_ns = max(self.empty_at_ns, oldest_ns)
+            self.empty_at_ns = empty_at_ns + self._cost_ns(tokens)
+
+    def _cost_ns(self, tokens: int) -> int:
+        """Return how long so many tokens take to flow in, rounded up: rounding down would exceed the rate for ever."""
+        return -(-tokens * NANOSECONDS // self.rate_per_second)
+
+    def level(self, now_ns: int) -> float:
+        """Return the tokens in the bucket now; negative while in debt."""
+        return min(now_ns - self.empty_at_ns, self.burst_ns) * self.rate_per_second / NANOSECONDS
+
+
+class ShardLimit:
+    """The two buckets of one shard.
+
+    Args:
+        records_per_second: 0 means unlimited.
+        bytes_per_second: data and partition keys together; 0 means unlimited.
+        burst_ns: how much either bucket holds, as time.
+        now_ns: the present.
+    """
+
+    __slots__ = ("bytes", "records")
+
+    def __init__(self, records_per_second: int, bytes_per_second: int, burst_ns: int, now_ns: int) -> None:
+        self.records = TokenBucket(records_per_second, burst_ns, now_ns)
+        self.bytes = TokenBucket(bytes_per_second, burst_ns, now_ns)
+
+    def ready_at_ns(self, size_bytes: int) -> int:
+        """Return the instant from which a record of this size may go."""
+        return max(self.records.ready_at_ns(1), self.bytes.ready_at_ns(size_bytes))
+
+    def take(self, size_bytes: int, now_ns: int) -> None:
+        """Take the tokens of one record from both buckets."""
+        self.records.take(1, now_ns)
+        self.bytes.take(size_bytes, now_ns)

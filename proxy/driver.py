@@ -1,0 +1,308 @@
+"""The asyncio shell around the core: moves batches between streams and upstream. It decides nothing.
+
+Theory of operation: whoever tells a stream something (an append, a reply, a map) touches it; touched streams are
+advanced together, once an iteration of the event loop, so that all that arrived in one go travels together. To advance
+a stream is to poll it, start a task for each batch, tell callers their outcomes, and note when it wants to be polled
+again. One timer serves all streams. There is one task for each batch in flight and each map being fetched, and none,
+nor any lock or timer, for a record.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+from heapq import heappop, heappush
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import structlog
+
+from proxy.core import verdicts
+from proxy.core.batch import Failure, Written
+from proxy.core.counters import StreamCounters
+from proxy.core.limits import MILLISECOND_NS, SECOND_NS
+from proxy.core.stream import Rejection, Stream
+from proxy.log import Occasional
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Sequence
+
+    from proxy.core.batch import Batch
+    from proxy.core.batch import Reply as PutReply
+    from proxy.core.buffer import Buffer
+    from proxy.core.limits import StreamLimits
+    from proxy.core.record import Record
+    from proxy.core.shard_map import Shard, StreamSummary
+    from proxy.ports import Upstream
+
+T = TypeVar("T")
+
+log = structlog.get_logger(__name__)
+
+ABANDONED = "The proxy shut down before the record was delivered."
+REPEATED_EVENT_INTERVAL_NS = 10 * SECOND_NS
+
+
+class Driver:
+    """All streams of the proxy, and what keeps them moving.
+
+    Args:
+        upstream: where batches go.
+        limits: of every stream.
+        buffer: the bound that all streams share.
+        streams_max: streams known at once; idle ones are forgotten for new ones.
+        clock: monotonic ns, moving with the event loop's time.
+        random: uniform in [0, 1), for jitter.
+
+    Use it from one event loop only. `streams` maps what callers name a stream by (name or ARN) to its core.
+    `forgotten` holds the counts of streams that are no longer known.
+    """
+
+    def __init__(
+        self,
+        upstream: Upstream,
+        limits: StreamLimits,
+        buffer: Buffer,
+        streams_max: int,
+        clock: Callable[[], int],
+        random: Callable[[], float],
+    ) -> None:
+        self.buffer = buffer
+        self.streams: dict[str, Stream] = {}
+        self.forgotten = StreamCounters()
+        self._upstream = upstream
+        self._limits = limits
+        self._streams_max = streams_max
+        self._clock = clock
+        self._random = random
+        self._occasional = Occasional(REPEATED_EVENT_INTERVAL_NS)
+        self._touched: dict[Stream, None] = {}
+        self._pump_is_due = False
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_at_ns: int | None = None
+        self._wakes: list[tuple[int, int, Stream]] = []
+        self._wake_at_ns: dict[Stream, int] = {}  # of each stream the earliest instant in `_wakes` that counts
+        self._ordinal = 0
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._closing = False
+        self._drained = asyncio.Event()
+
+    # What the frontend asks
+
+    def append(self, stream_name: str, stream_arn: str | None, records: Sequence[Record]) -> Rejection | None:
+        """Queue records in their order; each one accepted gets exactly one `on_outcome` call, never from inside here.
+
+        Returns:
+            None if all were accepted, otherwise how many were, and the error for the callers of the others.
+        """
+        if self._closing:
+            return Rejection(0, verdicts.INTERNAL_FAILURE, "The proxy is shutting down.")
+        stream = self._stream_of(stream_name, stream_arn)
+        if stream is None:
+            text = f"The proxy already serves {self._streams_max} streams, its limit (streams_max)."
+            return Rejection(0, verdicts.THROUGHPUT_EXCEEDED, text)
+        rejection = stream.append(records, self._clock())
+        self._touch(stream)
+        return rejection
+
+    def summary(self, stream_name: str, stream_arn: str | None) -> StreamSummary | None:
+        """Return what DescribeStreamSummary said of a stream, if that is known yet."""
+        stream = self.streams.get(stream_arn or stream_name)
+        return None if stream is None else stream.summary
+
+    @property
+    def in_flight_requests(self) -> int:
+        """Put requests sent and unanswered, over all streams."""
+        return sum(stream.in_flight_requests for stream in self.streams.values())
+
+    def oldest_record_age_ns(self) -> int:
+        """Return how long the oldest record without an outcome has been here; 0 if there is none."""
+        instants = [stream.oldest_received_at_ns() for stream in self.streams.values()]
+        oldest = min((instant for instant in instants if instant is not None), default=None)
+        return 0 if oldest is None else self._clock() - oldest
+
+    # Shutting down
+
+    async def drain(self, timeout_ns: int) -> int:
+        """Take no more records, wait until all have an outcome, and give up the rest when the time is over.
+
+        Returns:
+            How many records expired meanwhile: of them the stream may lack some. Every record has its outcome when
+            this returns.
+        """
+        self._closing = True
+        streams = list(self.streams.values())
+        expired_before = sum(stream.counters.expired_records for stream in streams)
+        for stream in streams:
+            stream.close()
+            self._touch(stream)
+        self._pump()
+        try:
+            async with asyncio.timeout(timeout_ns / SECOND_NS):
+                await self._drained.wait()
+        except TimeoutError:
+            for stream in streams:
+                stream.abandon(ABANDONED)
+                self._touch(stream)
+            await self._end_tasks()
+            self._pump()
+        return sum(stream.counters.expired_records for stream in streams) - expired_before
+
+    async def close(self) -> None:
+        """End every task; to be called after `drain`."""
+        self._closing = True
+        await self._end_tasks()
+        if self._timer is not None:
+            self._timer.cancel()
+
+    async def _end_tasks(self) -> None:
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    # Streams
+
+    def _stream_of(self, stream_name: str, stream_arn: str | None) -> Stream | None:
+        """Find or make a stream; None when there are too many busy ones."""
+        identity = stream_arn or stream_name
+        stream = self.streams.get(identity)
+        if stream is None:
+            if len(self.streams) >= self._streams_max and not self._forget_one():
+                return None
+            stream = Stream(stream_name, stream_arn, self._limits, self.buffer, self._random, self._clock())
+            self.streams[identity] = stream
+        return stream
+
+    def _forget_one(self) -> bool:
+        """Forget the stream that has been known longest among the idle ones."""
+        for identity, stream in self.streams.items():
+            if stream.idle and stream not in self._touched:
+                self.forgotten.add(stream.counters)
+                del self.streams[identity]
+                return True
+        return False
+
+    # Moving
+
+    def _touch(self, stream: Stream) -> None:
+        self._touched[stream] = None
+        if not self._pump_is_due:
+            self._pump_is_due = True
+            asyncio.get_running_loop().call_soon(self._pump)
+
+    def _pump(self) -> None:
+        """Advance every stream that something happened to, or whose time has come."""
+        self._pump_is_due = False
+        now_ns = self._clock()
+        while self._wakes and self._wakes[0][0] <= now_ns:
+            wake_at_ns, _, stream = heappop(self._wakes)
+            if self._wake_at_ns.get(stream) == wake_at_ns:
+                del self._wake_at_ns[stream]
+                self._touched[stream] = None
+        touched, self._touched = self._touched, {}
+        for stream in touched:
+            self._advance(stream, now_ns)
+        self._set_timer()
+        if self._closing and not any(stream.open_records for stream in self.streams.values()):
+            self._drained.set()
+
+    def _advance(self, stream: Stream, now_ns: int) -> None:
+        for batch in stream.poll(now_ns):
+            put = self._spawn(self._upstream.put(batch))
+            put.add_done_callback(partial(self._answered, stream, batch))
+        if stream.map_due(now_ns):
+            shards = self._spawn(self._upstream.list_shards(stream.name, stream.arn))
+            shards.add_done_callback(partial(self._map_fetched, stream))
+        if stream.summary_due(now_ns):
+            summary = self._spawn(self._upstream.describe_stream_summary(stream.name, stream.arn))
+            summary.add_done_callback(partial(self._summary_fetched, stream))
+        for record in stream.take_settled():
+            if record.on_outcome is not None:
+                record.on_outcome(record)
+        wake_at_ns = stream.next_wake_ns()
+        if wake_at_ns is None:
+            return
+        known_at_ns = self._wake_at_ns.get(stream)
+        if known_at_ns is None or wake_at_ns < known_at_ns:
+            self._ordinal += 1
+            heappush(self._wakes, (wake_at_ns, self._ordinal, stream))
+            self._wake_at_ns[stream] = wake_at_ns
+
+    def _set_timer(self) -> None:
+        wake_at_ns = self._wakes[0][0] if self._wakes else None
+        if wake_at_ns == self._timer_at_ns and self._timer is not None:
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._timer_at_ns = wake_at_ns
+        if wake_at_ns is not None:
+            # whole milliseconds, rounded up: loops count in them, and a timer that fires early would be set again
+            delay_ms = max(wake_at_ns - self._clock(), 0) // MILLISECOND_NS + 1
+            self._timer = asyncio.get_running_loop().call_later(delay_ms / 1000, self._timer_fired)
+
+    def _timer_fired(self) -> None:
+        self._timer = None
+        self._pump()
+
+    # What comes back: done-callbacks, because they run even if a task is cancelled before its first step
+
+    def _spawn(self, work: Coroutine[None, None, T]) -> asyncio.Task[T]:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    def _answered(self, stream: Stream, batch: Batch, task: asyncio.Task[PutReply]) -> None:
+        """Hand the core its one answer for a batch, whatever became of the request."""
+        reply = self._result_of(task, stream)
+        now_ns = self._clock()
+        if isinstance(reply, Failure):
+            self._report("request_failed", stream, reply, now_ns)
+        stream.completed(batch, reply, now_ns)
+        self._touch(stream)
+
+    def _map_fetched(self, stream: Stream, task: asyncio.Task[list[Shard] | Failure]) -> None:
+        shards = self._result_of(task, stream)
+        now_ns = self._clock()
+        if isinstance(shards, Failure):
+            self._report("shard_map_unavailable", stream, shards, now_ns)
+            stream.map_failed(now_ns)
+        else:
+            stream.learn_map(shards, now_ns)
+            log.info("shard_map_learned", stream=stream.name, open_shards=len(shards))
+        self._touch(stream)
+
+    def _summary_fetched(self, stream: Stream, task: asyncio.Task[StreamSummary | Failure]) -> None:
+        summary = self._result_of(task, stream)
+        now_ns = self._clock()
+        if isinstance(summary, Failure):
+            self._report("stream_summary_unavailable", stream, summary, now_ns)
+            stream.summary_failed(now_ns)
+        else:
+            stream.learn_summary(summary, now_ns)
+        self._touch(stream)
+
+    @staticmethod
+    def _result_of(task: asyncio.Task[T], stream: Stream) -> T | Failure:
+        """Return a task's result, or the failure that its end amounts to: a defect costs a retry, it strands nothing."""
+        if task.cancelled():
+            return Failure(verdicts.SHUTTING_DOWN, ABANDONED, Written.UNKNOWN)
+        error = task.exception()
+        if error is None:
+            return task.result()
+        log.error("upstream_defect", stream=stream.name, exc_info=error)
+        return Failure(verdicts.MALFORMED_RESPONSE, f"{type(error).__name__} in the upstream", Written.UNKNOWN)
+
+    def _report(self, event: str, stream: Stream, failure: Failure, now_ns: int) -> None:
+        """Log a failure, the first of its kind at once and then now and again."""
+        held_back = self._occasional.admit((event, stream.name, failure.code), now_ns)
+        if held_back is not None:
+            log.warning(
+                event,
+                stream=stream.name,
+                code=failure.code,
+                message=failure.message,
+                written=failure.written.value,
+                held_back=held_back,
+            )

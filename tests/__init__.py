@@ -1,0 +1,1 @@
+"""The test tree as a package, so that test modules can import `tests.support`."""
