@@ -285,7 +285,7 @@ class Driver:
 
     @staticmethod
     def _result_of(task: asyncio.Task[T], stream: Stream) -> T | Failure:
-        """Return a task's result, or the failure that its end amounts to: a defect costs a retry, it strands nothing."""
+        """Return a task's result, or the failure that its end amounts to: a defect costs a retry, never a record."""
         if task.cancelled():
             return Failure(verdicts.SHUTTING_DOWN, ABANDONED, Written.UNKNOWN)
         error = task.exception()

@@ -36,7 +36,7 @@ def check_stream(stream: Stream, in_flight: Iterable[Record]) -> None:
 
 def _check_keys(stream: Stream, flying: set[str]) -> None:
     queued_records = queued_bytes = 0
-    split = {record.partition_key for records in stream._splits for record in records}
+    split = {record.partition_key for records in stream._settlement.splits for record in records}
     listed = {id(key) for lane in _all_lanes(stream) for key in lane.ready}
     for partition_key, key_queue in stream._queues._keys.items():
         waiting = _waiting(key_queue)
@@ -71,7 +71,7 @@ def check_after_poll(stream: Stream, now_ns: int, linger_ns: int) -> None:
     gate, schedule = stream._gate, stream._queues.schedule
     if schedule.anything_ready and gate.may_start(now_ns):
         assert not gate.may_go(now_ns, schedule.ready_keys), "a batch that may go has gone"
-    assert not (stream._splits and gate.may_start(now_ns)), "a split that may go has gone"
+    assert not (stream._settlement.splits and gate.may_start(now_ns)), "a split that may go has gone"
     grid_ns = max(linger_ns, MILLISECOND_NS)
     for wake_at_ns, ordinal, lane in schedule._waiting:
         if lane.ready and _is_valid(lane, ordinal):
