@@ -201,7 +201,10 @@ class Driver:
                 self._touched[stream] = None
         touched, self._touched = self._touched, {}
         for stream in touched:
-            self._advance(stream, now_ns)
+            try:
+                self._advance(stream, now_ns)
+            except Exception:
+                log.exception("stream_defect", stream=stream.name)  # it must not stop the other streams
         self._set_timer()
         if self._closing and not any(stream.open_records for stream in self.streams.values()):
             self._drained.set()
@@ -218,7 +221,10 @@ class Driver:
             summary.add_done_callback(partial(self._summary_fetched, stream))
         for record in stream.take_settled():
             if record.on_outcome is not None:
-                record.on_outcome(record)
+                try:
+                    record.on_outcome(record)
+                except Exception:
+                    log.exception("caller_defect", stream=stream.name)  # it must not cost other callers their outcome
         wake_at_ns = stream.next_wake_ns()
         if wake_at_ns is None:
             return

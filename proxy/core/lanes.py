@@ -30,14 +30,19 @@ class Lanes:
         now_ns: the present.
     """
 
-    __slots__ = ("_by_shard_id", "_careful", "_limits", "_map", "open_shard_count")
+    __slots__ = ("_by_shard_id", "_careful", "_limits", "_map", "_shard_ids")
 
     def __init__(self, limits: StreamLimits, now_ns: int) -> None:
         self._limits = limits
         self._map: ShardMap | None = None
         self._by_shard_id: dict[str, Lane] = {}
-        self._careful = self._make(None, 1, now_ns)
-        self.open_shard_count = 0
+        self._careful = self._make(None, now_ns)
+        self._shard_ids: frozenset[str] = frozenset()
+
+    @property
+    def open_shard_count(self) -> int:
+        """Open shards by the newest map; 0 while there is none."""
+        return len(self._shard_ids)
 
     @property
     def known(self) -> list[Lane]:
@@ -52,22 +57,32 @@ class Lanes:
                 return self._by_shard_id[shard_id]
         return self._careful
 
+    def contradicts(self, lane: Lane, shard_id: str) -> bool:
+        """Whether a record of the lane has landed where the map cannot have it: the map is out of date."""
+        if lane is self._careful and self._map is None:
+            return bool(self._shard_ids) and shard_id not in self._shard_ids
+        return lane.shard_id != shard_id
+
     def learn(self, shards: Sequence[Shard], now_ns: int, *, auto_distribution: bool) -> None:
         """Replace the map; the caller lists its ready keys anew afterwards."""
-        self.open_shard_count = len(shards)
+        self._shard_ids = frozenset(shard.shard_id for shard in shards)
+        limits = self._limits
+        careful_shards = len(shards) if auto_distribution else 1
+        self._careful.limit.records.rate_per_second = limits.shard_records_per_second * careful_shards
+        self._careful.limit.bytes.rate_per_second = limits.shard_bytes_per_second * careful_shards
         if auto_distribution:
             self._map = None
             self._by_shard_id = {}
-            self._careful = self._make(None, len(shards), now_ns)
             return
         self._map = ShardMap(shards)
         known = self._by_shard_id
         self._by_shard_id = {
-            shard_id: known.get(shard_id) or self._make(shard_id, 1, now_ns) for shard_id in self._map.shard_ids
+            shard_id: known.get(shard_id) or self._make(shard_id, now_ns) for shard_id in self._map.shard_ids
         }
 
-    def _make(self, shard_id: str | None, shards: int, now_ns: int) -> Lane:
+    def _make(self, shard_id: str | None, now_ns: int) -> Lane:
         limits = self._limits
-        records_per_second = limits.shard_records_per_second * shards
-        bytes_per_second = limits.shard_bytes_per_second * shards
-        return Lane(shard_id, ShardLimit(records_per_second, bytes_per_second, limits.shard_burst_ns, now_ns))
+        limit = ShardLimit(
+            limits.shard_records_per_second, limits.shard_bytes_per_second, limits.shard_burst_ns, now_ns
+        )
+        return Lane(shard_id, limit)

@@ -37,11 +37,21 @@ class Ledger:
     `queued_records`, `queued_bytes` and `in_flight_records` are gauges; `counters` only grow.
     """
 
-    __slots__ = ("_buffer", "_settled", "_unsettled", "counters", "in_flight_records", "queued_bytes", "queued_records")
+    __slots__ = (
+        "_buffer",
+        "_overdue",
+        "_settled",
+        "_unsettled",
+        "counters",
+        "in_flight_records",
+        "queued_bytes",
+        "queued_records",
+    )
 
     def __init__(self, buffer: Buffer) -> None:
         self._buffer = buffer
         self._unsettled: OrderedDict[Record, None] = OrderedDict()  # in order of arrival, hence of deadlines
+        self._overdue: OrderedDict[Record, None] = OrderedDict()  # in flight, their deadline seen to have passed
         self._settled: list[Record] = []
         self.counters = StreamCounters()
         self.queued_records = 0
@@ -55,7 +65,12 @@ class Ledger:
 
     @property
     def oldest(self) -> Record | None:
-        """The oldest record whose deadline has not been looked at yet."""
+        """The open record that arrived first."""
+        return next(iter(self._overdue), None) or self.next_due
+
+    @property
+    def next_due(self) -> Record | None:
+        """The open record whose deadline is the next to be looked at."""
         return next(iter(self._unsettled), None)
 
     def waiting(self) -> list[Record]:
@@ -71,7 +86,6 @@ class Ledger:
         """Open a record's account; return None, or what is full (then the record is not accepted)."""
         full = self._buffer.take(record)
         if full is not None:
-            self.counters.rejected_records += 1
             return full
         record.deadline_at_ns = deadline_at_ns
         self._unsettled[record] = None
@@ -127,6 +141,7 @@ class Ledger:
     def forget_deadline(self, record: Record) -> None:
         """Look no more at the deadline of a record in flight: its response decides."""
         del self._unsettled[record]
+        self._overdue[record] = None
 
     def count_error(self, code: str, records: int = 1) -> None:
         """Count an error of the service by its code."""
@@ -148,6 +163,9 @@ class Ledger:
             self.queued_bytes -= record.size_bytes
         else:
             self.in_flight_records -= 1
-        self._unsettled.pop(record, None)
+        if record in self._overdue:
+            del self._overdue[record]
+        else:
+            del self._unsettled[record]
         self._buffer.give(record)
         self._settled.append(record)

@@ -66,6 +66,7 @@ class LaneSchedule:
             self._give_turn(lane)
         if front:
             lane.ready.move_to_end(key_queue, last=False)
+        if front or len(lane.ready) == 1:
             self.reconsider(lane)
 
     def delist(self, key_queue: KeyQueue) -> None:

@@ -69,7 +69,7 @@ class Settlement:
     def expire_overdue(self, stream_name: str, now_ns: int) -> None:
         """Settle what waits and is overdue, oldest first; records in flight get their outcome from their response."""
         overdue_in_flight = False
-        record = self._ledger.oldest
+        record = self._ledger.next_due
         while record is not None and record.deadline_at_ns <= now_ns:
             if record.state is State.QUEUED:
                 waited_ms = (now_ns - record.received_at_ns) // MILLISECOND_NS
@@ -81,7 +81,7 @@ class Settlement:
             else:
                 self._ledger.forget_deadline(record)
                 overdue_in_flight = True
-            record = self._ledger.oldest
+            record = self._ledger.next_due
         if overdue_in_flight and self.splits:
             alive = [self._without_overdue(records, now_ns) for records in self.splits]
             self.splits = deque(records for records in alive if records)
@@ -108,7 +108,7 @@ class Settlement:
                 self._acknowledge(record, result.shard_id, result.sequence_number, answer.encryption_type)
                 if lane.troubles:
                     healthy[lane] = None
-                if lane.shard_id is not None and lane.shard_id != result.shard_id:
+                if self._queues.lanes.contradicts(lane, result.shard_id):
                     self._ledger.counters.mispredicted_records += 1
                     self._map_fetch.doubt(batch.sent_at_ns, now_ns)
             elif self._wants_retry(record, result):

@@ -196,10 +196,10 @@ class Stream:
         """Return when to poll again if nothing else happens before; None if only an event can change anything."""
         if not self._ledger.open_records:
             return None
-        oldest = self._ledger.oldest
+        next_due = self._ledger.next_due
         schedule = self._queues.schedule
         instants = (
-            None if oldest is None else oldest.deadline_at_ns,
+            None if next_due is None else next_due.deadline_at_ns,
             self._map_fetch.due_at_ns,
             self._summary_fetch.due_at_ns,
             self._gate.opens_at_ns(

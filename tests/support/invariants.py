@@ -81,9 +81,9 @@ def check_after_poll(stream: Stream, now_ns: int, linger_ns: int) -> None:
     wake_at_ns_or_none = stream.next_wake_ns()
     if stream.open_records and not stream.in_flight_requests:
         assert wake_at_ns_or_none is not None, "open records without anything in flight have a time to go on"
-    oldest = stream._ledger.oldest
-    if oldest is not None:
-        assert oldest.deadline_at_ns > now_ns, "nothing overdue is left"
+    next_due = stream._ledger.next_due
+    if next_due is not None:
+        assert next_due.deadline_at_ns > now_ns, "nothing overdue is left"
 
 
 def _is_valid(lane: Lane, ordinal: int) -> bool:
