@@ -53,6 +53,9 @@ class StreamCounters:
 
     At any moment, with the stream's `queued_records` and `in_flight_records`:
     received = acknowledged + refused + expired + queued + in flight.
+
+    `sequence_regressions` are sequence numbers that did not increase within a key and a shard, of keys that had more to
+    send when the first was acknowledged: nothing is remembered of the others.
     """
 
     __slots__ = (

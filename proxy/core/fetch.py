@@ -43,11 +43,15 @@ class Fetch:
         if self._learned_at_ns is None and self.due_at_ns is None and not self.under_way:
             self.due_at_ns = now_ns + (self._backoff.spread_ns() if spread else 0)
 
+    def is_older_than(self, sent_at_ns: int) -> bool:
+        """Whether it was known when a request was sent, so that the response can contradict it."""
+        return self._learned_at_ns is not None and sent_at_ns >= self._learned_at_ns
+
     def doubt(self, sent_at_ns: int, now_ns: int) -> None:
         """Ask for it anew because a response to a request sent at `sent_at_ns` contradicted it."""
         if self._learned_at_ns is None:
             self.want(now_ns)
-        elif sent_at_ns >= self._learned_at_ns and self.due_at_ns is None and not self.under_way:
+        elif self.is_older_than(sent_at_ns) and self.due_at_ns is None and not self.under_way:
             self.due_at_ns = max(now_ns, self._learned_at_ns + self._age_min_ns)
 
     def start(self, now_ns: int) -> bool:

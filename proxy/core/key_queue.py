@@ -20,7 +20,7 @@ class KeyQueue:
     `lane` is the lane that lists the key as ready, or, while the key is muted, the lane that it was drained from.
     """
 
-    __slots__ = ("head", "lane", "last_sequence_number", "muted", "partition_key", "tail")
+    __slots__ = ("head", "lane", "last_place", "muted", "partition_key", "tail")
 
     def __init__(self, partition_key: str) -> None:
         self.partition_key = partition_key
@@ -28,7 +28,7 @@ class KeyQueue:
         self.tail: Record | None = None
         self.muted = False
         self.lane: Lane | None = None
-        self.last_sequence_number: str | None = None
+        self.last_place: tuple[str, str] | None = None  # shard id and sequence number of the last acknowledgement
 
     @property
     def first(self) -> Record:

@@ -45,7 +45,7 @@ class Settlement:
     `splits` are the parts of refused requests that wait to be sent, each by itself.
     """
 
-    __slots__ = ("_abandoned_because", "_backoff", "_gate", "_ledger", "_map_fetch", "_queues", "splits")
+    __slots__ = ("_abandoned_because", "_backoff", "_gate", "_ledger", "_map_fetch", "_queues", "_trouble", "splits")
 
     def __init__(self, ledger: Ledger, queues: Queues, gate: Gate, map_fetch: Fetch, backoff: Backoff) -> None:
         self._ledger = ledger
@@ -54,6 +54,7 @@ class Settlement:
         self._map_fetch = map_fetch
         self._backoff = backoff
         self._abandoned_because: str | None = None
+        self._trouble: tuple[str, str | None] | None = None  # why the last request failed as a whole, if it did
         self.splits: deque[list[Record]] = deque()
 
     def completed(self, batch: Batch, reply: Reply, now_ns: int) -> None:
@@ -72,12 +73,7 @@ class Settlement:
         record = self._ledger.next_due
         while record is not None and record.deadline_at_ns <= now_ns:
             if record.state is State.QUEUED:
-                waited_ms = (now_ns - record.received_at_ns) // MILLISECOND_NS
-                code = record.error_code or verdicts.THROUGHPUT_EXCEEDED
-                message = (
-                    record.error_message or f"Rate exceeded for stream {stream_name}: no turn within {waited_ms} ms."
-                )
-                self._expire_queued(record, code, message)
+                self._expire_queued(record, *self._last_cause(record, stream_name, now_ns))
             else:
                 self._ledger.forget_deadline(record)
                 overdue_in_flight = True
@@ -99,6 +95,8 @@ class Settlement:
     def _answered(self, batch: Batch, answer: Answer, now_ns: int) -> None:
         """Give each record of a request that the service took its own outcome."""
         self._gate.succeeded()
+        self._trouble = None
+        map_was_known = self._map_fetch.is_older_than(batch.sent_at_ns)
         healthy: dict[Lane, None] = {}
         troubled: dict[Lane, None] = {}
         retried: list[Record] = []
@@ -108,7 +106,7 @@ class Settlement:
                 self._acknowledge(record, result.shard_id, result.sequence_number, answer.encryption_type)
                 if lane.troubles:
                     healthy[lane] = None
-                if self._queues.lanes.contradicts(lane, result.shard_id):
+                if map_was_known and self._queues.lanes.contradicts(lane, result.shard_id):
                     self._ledger.counters.mispredicted_records += 1
                     self._map_fetch.doubt(batch.sent_at_ns, now_ns)
             elif self._wants_retry(record, result):
@@ -144,12 +142,14 @@ class Settlement:
         if verdict.refresh_map:
             self._map_fetch.doubt(batch.sent_at_ns, now_ns)
         if verdict.retry:
+            self._trouble = (verdict.expired_as, failure.message)
             for record in records:
                 record.error_code, record.error_message = verdict.expired_as, failure.message
             self._slow_down(batch, failure, verdict.scope, now_ns)
             self._retry(records, now_ns)
             return
         self._gate.succeeded()  # the service is well: it has judged the request
+        self._trouble = None
         if verdict.scope is Scope.RECORD and len(records) > 1:
             self._split(records, now_ns)
             return
@@ -178,11 +178,12 @@ class Settlement:
 
     def _acknowledge(self, record: Record, shard_id: str, sequence_number: str, encryption_type: str | None) -> None:
         key_queue = queue_of(record)
-        last = key_queue.last_sequence_number
-        # decimal numbers without leading zeros compare as (length, text), much faster than as integers
-        if last is not None and (len(last), last) >= (len(sequence_number), sequence_number):
-            self._ledger.counters.sequence_regressions += 1
-        key_queue.last_sequence_number = sequence_number
+        if key_queue.last_place is not None:
+            last_shard_id, last = key_queue.last_place
+            # decimal numbers without leading zeros compare as (length, text), much faster than as integers
+            if last_shard_id == shard_id and (len(last), last) >= (len(sequence_number), sequence_number):
+                self._ledger.counters.sequence_regressions += 1
+        key_queue.last_place = (shard_id, sequence_number)
         self._ledger.acknowledge(record, shard_id, sequence_number, encryption_type)
         self._queues.release(record)
 
@@ -201,6 +202,15 @@ class Settlement:
             else:
                 self._ledger.reenqueue(record)
                 self._queues.reenqueue(record)
+
+    def _last_cause(self, record: Record, stream_name: str, now_ns: int) -> tuple[str, str | None]:
+        """Return the error for a waiting record whose time is over: its own last one, else what held it back."""
+        if record.error_code is not None:
+            return record.error_code, record.error_message
+        if self._trouble is not None:
+            return self._trouble
+        waited_ms = (now_ns - record.received_at_ns) // MILLISECOND_NS
+        return verdicts.THROUGHPUT_EXCEEDED, f"Rate exceeded for stream {stream_name}: no turn within {waited_ms} ms."
 
     def _expire_queued(self, record: Record, code: str, message: str | None) -> None:
         self._queues.discard(record)
