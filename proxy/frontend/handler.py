@@ -1,0 +1,152 @@
+"""The frontend's handler: takes every request, answers each one, and lets no exception out.
+
+Puts are queued; the other operations are forwarded, if they are on the allowlist: the proxy's role upstream must not
+become every caller's. While draining, puts are refused with InternalFailure (500): every SDK tries that again, on
+the new connection that the answer's `Connection: close` asks for, and so reaches another proxy.
+
+Must never know: sockets, how records travel upstream.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+import structlog
+
+from proxy.core.limits import SECOND_NS
+from proxy.frontend.counters import DRAINING, INVALID, UNKNOWN_OPERATION, FrontendCounters
+from proxy.frontend.puts import ForwardAlone, PutPath, Refused
+from proxy.kinesis.errors import (
+    ERRORS,
+    AccessDeniedException,
+    InternalFailure,
+    KinesisError,
+    UnknownOperationException,
+)
+from proxy.kinesis.front_door import NotKinesis, code_reply, error_reply, ok_reply, operation_of, require_json
+from proxy.kinesis.http import AbortConnection
+from proxy.kinesis.limits import REQUEST_BYTES_MAX
+from proxy.kinesis.puts import parse_put_record, parse_put_records
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from proxy.frontend.puts import RecordQueue
+    from proxy.kinesis.http import Reply, Request
+
+log = structlog.get_logger(__name__)
+
+PUT_RECORD = "PutRecord"
+PUT_RECORDS = "PutRecords"
+
+
+class Forwarder(Protocol):
+    """What the frontend asks of its upstream; a part of `proxy.ports.Upstream`."""
+
+    async def forward(self, operation: str, request: Request) -> Reply:
+        """Send an operation upstream, body untouched, and return the service's reply."""
+
+
+@dataclass(frozen=True, slots=True)
+class FrontendSettings:
+    """What an operator decides about the frontend.
+
+    Args:
+        forwarded_operations: operations other than puts that are forwarded; None forwards all.
+        forwarded_operations_setting: the name under which the operator sets the above, for error texts.
+        data_bytes_max: largest data of one record; 0 leaves it to the stream's limit. 51,200 is the first API's.
+        request_bytes_max: largest sum of data and partition keys in one PutRecords.
+    """
+
+    forwarded_operations: frozenset[str] | None
+    forwarded_operations_setting: str
+    data_bytes_max: int = 0
+    request_bytes_max: int = REQUEST_BYTES_MAX
+
+
+class Frontend:
+    """Answers the requests of producers.
+
+    Args:
+        queue: takes records and reports their outcomes.
+        upstream: answers what is forwarded.
+        settings: the operator's.
+        clock: monotonic nanoseconds.
+
+    Set `draining` to refuse new puts; those that are queued already still get their outcomes.
+    """
+
+    def __init__(
+        self, queue: RecordQueue, upstream: Forwarder, settings: FrontendSettings, clock: Callable[[], int]
+    ) -> None:
+        self.draining = False
+        self.counters = FrontendCounters()
+        self._upstream = upstream
+        self._settings = settings
+        self._clock = clock
+        self._puts = PutPath(
+            queue,
+            self.counters,
+            clock,
+            data_bytes_max=settings.data_bytes_max,
+            request_bytes_max=settings.request_bytes_max,
+        )
+
+    async def handle(self, request: Request) -> Reply:
+        """Answer one request.
+
+        Raises:
+            AbortConnection: upstream wants the connection cut.
+        """
+        started_at_ns = self._clock()
+        operation = UNKNOWN_OPERATION
+        try:
+            operation = operation_of(request)
+            reply = await self._answer(operation, request)
+        except KinesisError as error:
+            reply = error_reply(request, error)
+        except Refused as refused:
+            error_class = ERRORS.get(refused.code, KinesisError)
+            reply = code_reply(request, error_class.status, refused.code, refused.message, error_class.message_member)
+        except NotKinesis as finding:
+            reply = finding.reply
+        except AbortConnection:
+            raise
+        except Exception:
+            log.exception("request_failed", operation=operation)
+            reply = error_reply(request, InternalFailure())
+        self.counters.count_request(operation, reply.status, (self._clock() - started_at_ns) / SECOND_NS)
+        return reply
+
+    async def _answer(self, operation: str, request: Request) -> Reply:
+        if operation in {PUT_RECORD, PUT_RECORDS}:
+            try:
+                return ok_reply(request, await self._put(operation, request))
+            except ForwardAlone:
+                return await self._upstream.forward(operation, request)
+            except KinesisError:
+                self.counters.rejected_records[INVALID] += 1
+                raise
+        if operation == "SubscribeToShard":
+            raise UnknownOperationException("SubscribeToShard streams events, which the proxy does not carry.")
+        forwarded = self._settings.forwarded_operations
+        if forwarded is not None and operation not in forwarded:
+            setting = self._settings.forwarded_operations_setting
+            raise AccessDeniedException(f"The proxy does not forward {operation}: its setting {setting} decides.")
+        return await self._upstream.forward(operation, request)
+
+    async def _put(self, operation: str, request: Request) -> bytes:
+        require_json(request)
+        if operation == PUT_RECORD:
+            put_record = parse_put_record(request.body)
+            self._refuse_while_draining(1)
+            return await self._puts.put_record(put_record)
+        put_records = parse_put_records(request.body)
+        self._refuse_while_draining(len(put_records.entries))
+        return await self._puts.put_records(put_records)
+
+    def _refuse_while_draining(self, records: int) -> None:
+        if self.draining:
+            self.counters.rejected_records[DRAINING] += records
+            raise Refused(InternalFailure.code, "The proxy is shutting down.")

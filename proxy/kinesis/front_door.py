@@ -1,0 +1,194 @@
+"""What happens at the service's door: which operation is meant, and the headers and bodies of every answer.
+
+The order of checks is the service's: method, empty body, content type, readable body, operation. A request that is no
+Kinesis request at all is answered as the service's outer layer does, in XML; everything else in the request's own
+format, because an XML body crashes the JavaScript client.
+
+Must never know: streams, sockets, whether the caller may do what it asks.
+
+Source: kinesalite's recordings of the service; SDK sources for the headers that clients read.
+"""
+
+from __future__ import annotations
+
+import os
+from base64 import b64encode
+from http import HTTPStatus
+from itertools import count
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from proxy.kinesis import json_body
+from proxy.kinesis.errors import SerializationException, UnknownOperationException
+from proxy.kinesis.http import Reply
+from proxy.kinesis.operations import KNOWN_OPERATIONS
+
+if TYPE_CHECKING:
+    from proxy.kinesis.errors import KinesisError
+    from proxy.kinesis.http import Request
+
+JSON = "application/x-amz-json-1.1"
+CBOR = "application/x-amz-cbor-1.1"
+_PLAIN_JSON = "application/json"
+
+_SERVICE = "Kinesis_20131202"
+_OPERATION_OF_TARGET = {f"{_SERVICE}.{operation}": operation for operation in KNOWN_OPERATIONS}
+
+_encode = msgspec.json.encode
+
+
+class NotKinesis(Exception):  # noqa: N818 - a finding that carries its own answer, not an error of the service
+    """The request is no Kinesis request; `reply` says so as the service's outer layer does."""
+
+    def __init__(self, reply: Reply) -> None:
+        super().__init__(reply.status)
+        self.reply = reply
+
+
+def operation_of(request: Request) -> str:
+    """Return the operation that a request means.
+
+    Raises:
+        SerializationException: the body is missing or unreadable.
+        UnknownOperationException: no such operation.
+        NotKinesis: no Kinesis request at all.
+    """
+    headers = request.headers
+    operation = _OPERATION_OF_TARGET.get(headers.get("X-Amz-Target", ""))
+    if operation is not None and request.body and request.method == "POST" and headers.get("Content-Type") == JSON:
+        return operation
+    return _operation_of_unusual(request, operation)
+
+
+def ok_reply(request: Request, body: bytes) -> Reply:
+    """Answer with an operation's output, already encoded in the request's format."""
+    return Reply(HTTPStatus.OK, body, _headers(_answer_type(request)))
+
+
+def error_reply(request: Request, error: KinesisError) -> Reply:
+    """Answer with an error, in the request's format."""
+    return code_reply(request, error.status, error.code, error.message, error.message_member)
+
+
+def code_reply(request: Request, status: int, code: str, message: str | None, message_member: str = "message") -> Reply:
+    """Answer with an error code that may have no class of its own, as one from upstream."""
+    document = {"__type": code} if message is None else {"__type": code, message_member: message}
+    answer_type = _answer_type(request)
+    headers = _headers(answer_type)
+    headers["x-amzn-ErrorType"] = code
+    return Reply(status, _cbor_of(document) if answer_type == CBOR else _encode(document), headers)
+
+
+def require_json(request: Request) -> None:
+    """Refuse a body that is not JSON, for an operation whose body must be read here.
+
+    Raises:
+        SerializationException: the body is CBOR.
+    """
+    if _content_type(request) == CBOR:
+        raise SerializationException(
+            f"{CBOR} is not supported for this operation. Switch CBOR off in the SDK, so that it sends {JSON}."
+        )
+
+
+def _operation_of_unusual(request: Request, operation: str | None) -> str:
+    """Find the operation of a request that is not plain, in the service's order of checks."""
+    if request.method != "POST":
+        raise NotKinesis(_unauthorized_reply())
+    if not request.body:
+        raise UnknownOperationException if operation is None else SerializationException
+    content_type = _content_type(request)
+    if content_type == CBOR:
+        # read by whoever the request is for
+        readable = True
+    elif content_type in {JSON, _PLAIN_JSON}:
+        readable = _is_readable(request.body)
+    else:
+        service, _, named = request.headers.get("X-Amz-Target", "").partition(".")
+        raise NotKinesis(_unknown_operation_reply() if service and named else _unauthorized_reply())
+    if content_type == _PLAIN_JSON:
+        raise NotKinesis(_plain_json_reply(readable=readable))
+    if not readable:
+        raise SerializationException
+    if operation is None:
+        raise UnknownOperationException
+    return operation
+
+
+def _is_readable(body: bytes) -> bool:
+    try:
+        json_body.decode(body)
+    except SerializationException as error:
+        # with a text it is a readable body of the wrong form, which the operation's own checks report
+        return error.message is not None
+    return True
+
+
+def _content_type(request: Request) -> str:
+    return request.headers.get("Content-Type", "").partition(";")[0].strip()
+
+
+def _answer_type(request: Request) -> str:
+    """Return the answer's content type: CBOR for CBOR, and for a bodiless request that does not say JSON."""
+    if request.headers.get("Content-Type") == JSON:
+        return JSON
+    content_type = _content_type(request)
+    return CBOR if content_type == CBOR or (content_type != JSON and not request.body) else JSON
+
+
+def _unauthorized_reply() -> Reply:
+    return _bare_reply(
+        HTTPStatus.FORBIDDEN,
+        b"<AccessDeniedException>\n"
+        b"  <Message>Unable to determine service/operation name to be authorized</Message>\n"
+        b"</AccessDeniedException>\n",
+    )
+
+
+def _unknown_operation_reply() -> Reply:
+    return _bare_reply(HTTPStatus.NOT_FOUND, b"<UnknownOperationException/>\n")
+
+
+def _plain_json_reply(*, readable: bool) -> Reply:
+    """Answer plain JSON, which the service reads and never serves."""
+    name = "UnknownOperationException" if readable else "SerializationException"
+    reply = _bare_reply(
+        HTTPStatus.NOT_FOUND if readable else HTTPStatus.BAD_REQUEST,
+        _encode({"Output": {"__type": f"com.amazon.coral.service#{name}"}, "Version": "1.0"}),
+    )
+    reply.headers["Content-Type"] = _PLAIN_JSON
+    return reply
+
+
+def _bare_reply(status: int, body: bytes) -> Reply:
+    return Reply(status, body, _identity_headers())
+
+
+def _headers(content_type: str) -> dict[str, str]:
+    headers = _identity_headers()
+    headers["Content-Type"] = content_type
+    return headers
+
+
+# A request's id is a number in a frame that is drawn once per process: unique, without entropy for each request.
+_frame = os.urandom(8).hex()
+_REQUEST_ID_HEAD = f"{_frame[:8]}-{_frame[8:12]}-4{_frame[12:15]}-8{os.urandom(2).hex()[:3]}-"
+# 57 bytes are 76 characters without padding; with the number's 12 hexadecimal digits the id decodes to 66 bytes.
+_EXTENDED_ID_HEAD = b64encode(os.urandom(57)).decode()
+_request_number = count(1)
+
+
+def _identity_headers() -> dict[str, str]:
+    number = f"{next(_request_number):012x}"
+    return {"x-amzn-RequestId": _REQUEST_ID_HEAD + number, "x-amz-id-2": _EXTENDED_ID_HEAD + number}
+
+
+def _cbor_of(document: dict[str, str]) -> bytes:
+    """Encode a map of texts as CBOR (RFC 8949): all that an error's body needs."""
+    parts = [bytes([0xA0 + len(document)])]
+    for text in (part for member in document.items() for part in member):
+        encoded = text.encode()
+        # a text's head with its length in four bytes is always allowed
+        parts += [b"\x7a", len(encoded).to_bytes(4), encoded]
+    return b"".join(parts)

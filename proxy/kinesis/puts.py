@@ -1,0 +1,203 @@
+"""Decodes PutRecord and PutRecords: fast where the body is plain, exact where it is not.
+
+The fast path decodes into typed objects and takes the result only if every constraint holds and the body contains
+nothing else. That it contains nothing else is shown by counting its quotation marks. Each expected member accounts for
+exactly four: two for its name, two for its text. Anything more (a member given twice, a null, a boolean, a member not
+expected, an escaped quotation mark) adds at least one and takes none away. So equal counts mean: these, each once.
+
+Whatever is not plain goes to `operations.parse`, which decides it exactly and raises the service's error.
+
+Must never know: streams, queues, who asks.
+"""
+
+from __future__ import annotations
+
+import re
+from binascii import a2b_base64
+from typing import Any
+
+import msgspec
+
+from proxy.core.hashing import HASH_KEY_MAX
+from proxy.kinesis import operations
+from proxy.kinesis.errors import explicit_hash_key_out_of_range, stream_id_not_supported
+from proxy.kinesis.limits import DATA_BYTES_MAX, PARTITION_KEY_CHARACTERS_MAX, RECORDS_PER_REQUEST_MAX
+from proxy.kinesis.operations import HASH_KEY_PATTERN, SEQUENCE_NUMBER_PATTERN
+from proxy.kinesis.stream_names import is_stream_arn, is_stream_name
+from proxy.kinesis.validation import blob_bytes
+
+_QUOTES_PER_MEMBER = 4
+_QUOTES_PER_NAME = 2
+# The last character before the padding carries bits beyond the data; they must be zero.
+_LAST_BEFORE_ONE_PAD = frozenset("AEIMQUYcgkosw048")
+_LAST_BEFORE_TWO_PADS = frozenset("AQgw")
+
+_is_hash_key = re.compile(HASH_KEY_PATTERN, re.ASCII).fullmatch
+_is_sequence_number = re.compile(SEQUENCE_NUMBER_PATTERN, re.ASCII).fullmatch
+
+
+class PutEntry(msgspec.Struct, gc=False):
+    """One record as its sender wrote it, validated.
+
+    Args:
+        data: the payload as base64.
+        partition_key: empty where the sender gave none; the service allows that for AUTO streams.
+        explicit_hash_key: decimal, at most 39 digits; its range is `check_explicit_hash_key`'s to tell.
+        data_bytes: size of the decoded payload.
+    """
+
+    data: str = msgspec.field(name="Data")
+    partition_key: str = msgspec.field(name="PartitionKey", default="")
+    explicit_hash_key: str | None = msgspec.field(name="ExplicitHashKey", default=None)
+    # set after decoding; a sender that names it fails the count of quotation marks
+    data_bytes: int = 0
+
+
+class PutRecordInput(PutEntry, gc=False):
+    """The input of PutRecord."""
+
+    stream_name: str | None = msgspec.field(name="StreamName", default=None)
+    stream_arn: str | None = msgspec.field(name="StreamARN", default=None)
+    sequence_number_for_ordering: str | None = msgspec.field(name="SequenceNumberForOrdering", default=None)
+    dry_run: bool = msgspec.field(name="DryRun", default=False)
+
+
+class PutRecordsInput(msgspec.Struct, gc=False):
+    """The input of PutRecords."""
+
+    entries: list[PutEntry] = msgspec.field(name="Records")
+    stream_name: str | None = msgspec.field(name="StreamName", default=None)
+    stream_arn: str | None = msgspec.field(name="StreamARN", default=None)
+    dry_run: bool = msgspec.field(name="DryRun", default=False)
+
+
+_decode_put_record = msgspec.json.Decoder(PutRecordInput).decode
+_decode_put_records = msgspec.json.Decoder(PutRecordsInput).decode
+
+
+def parse_put_record(body: bytes) -> PutRecordInput:
+    """Decode and validate a PutRecord body.
+
+    Raises:
+        SerializationException, ValidationException: as `operations.parse`.
+        InvalidArgumentException: the reserved member StreamId is given.
+    """
+    try:
+        put = _decode_put_record(body)
+        quotes = _quotes_of_entry(put) + _quotes_of_stream(put)
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        return _parse_put_record_exactly(body)
+    if put.sequence_number_for_ordering is not None:
+        if not _is_sequence_number(put.sequence_number_for_ordering):
+            return _parse_put_record_exactly(body)
+        quotes += _QUOTES_PER_MEMBER
+    if body.count(b'"') != quotes:
+        return _parse_put_record_exactly(body)
+    return put
+
+
+def parse_put_records(body: bytes) -> PutRecordsInput:
+    """Decode and validate a PutRecords body.
+
+    Raises:
+        SerializationException, ValidationException: as `operations.parse`.
+        InvalidArgumentException: the reserved member StreamId is given.
+    """
+    try:
+        put = _decode_put_records(body)
+        quotes = _QUOTES_PER_NAME + _quotes_of_stream(put) + sum(map(_quotes_of_entry, put.entries))
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        return _parse_put_records_exactly(body)
+    if not 1 <= len(put.entries) <= RECORDS_PER_REQUEST_MAX or body.count(b'"') != quotes:
+        return _parse_put_records_exactly(body)
+    return put
+
+
+def check_explicit_hash_key(explicit_hash_key: str) -> None:
+    """Refuse an explicit hash key of the right form that lies above the ring.
+
+    Raises:
+        InvalidArgumentException: above 2^128-1.
+    """
+    if int(explicit_hash_key) > HASH_KEY_MAX:
+        raise explicit_hash_key_out_of_range(explicit_hash_key)
+
+
+def _quotes_of_entry(entry: PutEntry) -> int:
+    """Return the quotation marks that a plain entry accounts for, and set its data's size.
+
+    Raises:
+        ValueError: the entry is not plain.
+    """
+    data = entry.data
+    if len(data) & 3:
+        raise ValueError
+    entry.data_bytes = data_bytes = len(a2b_base64(data, strict_mode=True))
+    if data[-1:] == "=":
+        last, allowed = (data[-3], _LAST_BEFORE_TWO_PADS) if data[-2] == "=" else (data[-2], _LAST_BEFORE_ONE_PAD)
+        if last not in allowed:
+            raise ValueError
+    if data_bytes > DATA_BYTES_MAX or not 1 <= len(entry.partition_key) <= PARTITION_KEY_CHARACTERS_MAX:
+        raise ValueError
+    if entry.explicit_hash_key is None:
+        return 2 * _QUOTES_PER_MEMBER
+    if not _is_hash_key(entry.explicit_hash_key):
+        raise ValueError
+    return 3 * _QUOTES_PER_MEMBER
+
+
+def _quotes_of_stream(put: PutRecordInput | PutRecordsInput) -> int:
+    """Return the quotation marks that the stream's members account for.
+
+    Raises:
+        ValueError: a member is not plain.
+    """
+    quotes = 0
+    if put.stream_name is not None:
+        if not is_stream_name(put.stream_name):
+            raise ValueError
+        quotes = _QUOTES_PER_MEMBER
+    if put.stream_arn is not None:
+        if not is_stream_arn(put.stream_arn):
+            raise ValueError
+        quotes += _QUOTES_PER_MEMBER
+    return quotes
+
+
+def _parse_put_record_exactly(body: bytes) -> PutRecordInput:
+    members = _members_of("PutRecord", body)
+    return PutRecordInput(
+        data=members["Data"],
+        partition_key=members.get("PartitionKey", ""),
+        explicit_hash_key=members.get("ExplicitHashKey"),
+        data_bytes=blob_bytes(members["Data"]),
+        stream_name=members.get("StreamName"),
+        stream_arn=members.get("StreamARN"),
+        sequence_number_for_ordering=members.get("SequenceNumberForOrdering"),
+        dry_run=members.get("DryRun", False),
+    )
+
+
+def _parse_put_records_exactly(body: bytes) -> PutRecordsInput:
+    members = _members_of("PutRecords", body)
+    return PutRecordsInput(
+        entries=[
+            PutEntry(
+                data=entry["Data"],
+                partition_key=entry.get("PartitionKey", ""),
+                explicit_hash_key=entry.get("ExplicitHashKey"),
+                data_bytes=blob_bytes(entry["Data"]),
+            )
+            for entry in members["Records"]
+        ],
+        stream_name=members.get("StreamName"),
+        stream_arn=members.get("StreamARN"),
+        dry_run=members.get("DryRun", False),
+    )
+
+
+def _members_of(operation: str, body: bytes) -> dict[str, Any]:
+    members = operations.parse(operation, body)
+    if "StreamId" in members:
+        raise stream_id_not_supported()
+    return members

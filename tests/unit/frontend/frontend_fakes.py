@@ -1,0 +1,139 @@
+"""A queue and an upstream that a test controls, and requests as an SDK writes them."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from itertools import count
+from typing import TYPE_CHECKING, Any
+
+from multidict import CIMultiDict
+
+from proxy.core.record import State
+from proxy.frontend.handler import Frontend, FrontendSettings
+from proxy.kinesis.http import Reply, Request
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from proxy.core.record import Record
+    from proxy.core.shard_map import StreamSummary
+    from proxy.core.stream import Rejection
+
+JSON = "application/x-amz-json-1.1"
+SETTING = "--forward"
+
+
+class FakeQueue:
+    """Takes records and settles them when told to, or in the loop's next turn."""
+
+    def __init__(self, *, acknowledges: bool = True) -> None:
+        self.queued: list[Record] = []
+        self.appended: list[tuple[str, str | None]] = []
+        self.known: StreamSummary | None = None
+        self.rejection: Rejection | None = None
+        self.rejects_once = False
+        self.settle: Callable[[Record, int], None] = acknowledged
+        self.acknowledges = acknowledges
+
+    def append(self, stream_name: str, stream_arn: str | None, records: Sequence[Record]) -> Rejection | None:
+        """Take records, as many as the rejection allows."""
+        self.appended.append((stream_name, stream_arn))
+        rejection = self.rejection
+        if self.rejects_once:
+            self.rejection = None
+        accepted = list(records if rejection is None else records[: rejection.accepted])
+        first = len(self.queued)
+        self.queued += accepted
+        if self.acknowledges and accepted:
+            asyncio.get_running_loop().call_soon(self.settle_from, first, accepted)
+        return rejection
+
+    def summary(self, stream_name: str, stream_arn: str | None) -> StreamSummary | None:
+        """Return what the test says is known."""
+        del stream_name, stream_arn
+        return self.known
+
+    def settle_from(self, first: int, records: list[Record]) -> None:
+        """Give records their outcome, in their order."""
+        for ordinal, record in enumerate(records, first):
+            self.settle(record, ordinal)
+            assert record.on_outcome is not None
+            record.on_outcome(record)
+
+
+def acknowledged(record: Record, ordinal: int) -> None:
+    """Settle a record as written, with a sequence number that tells its place in the queue."""
+    record.state = State.ACKNOWLEDGED
+    record.shard_id = "shardId-000000000000"
+    record.sequence_number = str(ordinal)
+
+
+def failed(state: State, code: str | None, message: str | None) -> Callable[[Record, int], None]:
+    """Settle records with an error."""
+
+    def settle(record: Record, ordinal: int) -> None:
+        del ordinal
+        record.state = state
+        record.error_code = code
+        record.error_message = message
+
+    return settle
+
+
+class FakeUpstream:
+    """Answers what is forwarded, and remembers it."""
+
+    def __init__(self) -> None:
+        self.forwarded: list[tuple[str, bytes]] = []
+        self.reply = Reply(200, b'{"forwarded":true}', {"Content-Type": JSON})
+        self.error: Exception | None = None
+
+    async def forward(self, operation: str, request: Request) -> Reply:
+        """Remember the request and answer as told."""
+        if self.error is not None:
+            raise self.error
+        self.forwarded.append((operation, request.body))
+        return self.reply
+
+
+def ticking_clock() -> Callable[[], int]:
+    """Return a clock that moves a millisecond each time that it is read."""
+    return count(step=1_000_000).__next__
+
+
+def frontend_of(
+    queue: FakeQueue,
+    upstream: FakeUpstream | None = None,
+    *,
+    forwarded: frozenset[str] | None = None,
+    data_bytes_max: int = 0,
+) -> Frontend:
+    """Build a frontend on fakes."""
+    settings = FrontendSettings(forwarded, SETTING, data_bytes_max=data_bytes_max)
+    return Frontend(queue, upstream or FakeUpstream(), settings, ticking_clock())
+
+
+def request_of(operation: str, body: bytes | dict[str, Any], content_type: str = JSON) -> Request:
+    """Build a request as an SDK sends it."""
+    raw = body if isinstance(body, bytes) else json.dumps(body).encode()
+    headers = CIMultiDict({"x-amz-target": f"Kinesis_20131202.{operation}", "content-type": content_type})
+    return Request("POST", "/", headers, raw)
+
+
+def put_record_request(**members: Any) -> Request:  # noqa: ANN401 - members of a JSON body
+    """Build a good PutRecord, but for the members given; None leaves one out."""
+    body = {"StreamName": "orders", "PartitionKey": "a", "Data": "YQ==", **members}
+    return request_of("PutRecord", {name: value for name, value in body.items() if value is not None})
+
+
+def put_records_request(count: int, **members: Any) -> Request:  # noqa: ANN401 - members of a JSON body
+    """Build a good PutRecords of so many records, but for the members given."""
+    records = [{"PartitionKey": f"k{position}", "Data": "YQ=="} for position in range(count)]
+    return request_of("PutRecords", {"StreamName": "orders", "Records": records, **members})
+
+
+def output_of(reply: Reply) -> dict[str, Any]:
+    """Return a reply's decoded body."""
+    decoded: dict[str, Any] = json.loads(reply.body)
+    return decoded
