@@ -18,20 +18,23 @@ import structlog
 
 from proxy.core import verdicts
 from proxy.core.batch import Failure, Written
-from proxy.core.counters import StreamCounters
+from proxy.core.directory import Directory, account_of, region_of
 from proxy.core.limits import MILLISECOND_NS, SECOND_NS
-from proxy.core.stream import Rejection, Stream
+from proxy.core.stream import Rejection
+from proxy.kinesis.errors import stream_not_found
 from proxy.log import Occasional
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Sequence
+    from collections.abc import Callable, Coroutine, Mapping, Sequence
 
     from proxy.core.batch import Batch
     from proxy.core.batch import Reply as PutReply
     from proxy.core.buffer import Buffer
+    from proxy.core.counters import StreamCounters
     from proxy.core.limits import StreamLimits
     from proxy.core.record import Record
     from proxy.core.shard_map import Shard, StreamSummary
+    from proxy.core.stream import Stream
     from proxy.ports import Upstream
 
 T = TypeVar("T")
@@ -53,8 +56,7 @@ class Driver:
         clock: monotonic ns, moving with the event loop's time.
         random: uniform in [0, 1), for jitter.
 
-    Use it from one event loop only. `streams` maps what callers name a stream by (name or ARN) to its core.
-    `forgotten` holds the counts of streams that are no longer known.
+    Use it from one event loop only.
     """
 
     def __init__(
@@ -67,13 +69,9 @@ class Driver:
         random: Callable[[], float],
     ) -> None:
         self.buffer = buffer
-        self.streams: dict[str, Stream] = {}
-        self.forgotten = StreamCounters()
+        self._directory = Directory(limits, buffer, streams_max, random)
         self._upstream = upstream
-        self._limits = limits
-        self._streams_max = streams_max
         self._clock = clock
-        self._random = random
         self._occasional = Occasional(REPEATED_EVENT_INTERVAL_NS)
         self._touched: dict[Stream, None] = {}
         self._pump_is_due = False
@@ -86,6 +84,16 @@ class Driver:
         self._closing = False
         self._drained = asyncio.Event()
 
+    @property
+    def streams(self) -> Mapping[str, Stream]:
+        """The streams that are known, by name, or by ARN where that is another account's."""
+        return self._directory.streams
+
+    @property
+    def forgotten(self) -> StreamCounters:
+        """The counts of streams that are no longer known."""
+        return self._directory.forgotten
+
     # What the frontend asks
 
     def append(self, stream_name: str, stream_arn: str | None, records: Sequence[Record]) -> Rejection | None:
@@ -96,17 +104,21 @@ class Driver:
         """
         if self._closing:
             return Rejection(0, verdicts.INTERNAL_FAILURE, "The proxy is shutting down.")
-        stream = self._stream_of(stream_name, stream_arn)
+        if stream_arn is not None and region_of(stream_arn) != self._upstream.region:
+            error = stream_not_found(stream_name, account_of(stream_arn))
+            return Rejection(0, error.code, error.message or "")
+        now_ns = self._clock()
+        stream = self._directory.find_or_make(stream_name, stream_arn, now_ns)
         if stream is None:
-            text = f"The proxy already serves {self._streams_max} streams, its limit (streams_max)."
+            text = f"The proxy already serves {self._directory.streams_max} streams, its limit (streams_max)."
             return Rejection(0, verdicts.THROUGHPUT_EXCEEDED, text)
-        rejection = stream.append(records, self._clock())
+        rejection = stream.append(records, now_ns)
         self._touch(stream)
         return rejection
 
     def summary(self, stream_name: str, stream_arn: str | None) -> StreamSummary | None:
         """Return what DescribeStreamSummary said of a stream, if that is known yet."""
-        stream = self.streams.get(stream_arn or stream_name)
+        stream = self._directory.find(stream_name, stream_arn)
         return None if stream is None else stream.summary
 
     @property
@@ -159,28 +171,6 @@ class Driver:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-
-    # Streams
-
-    def _stream_of(self, stream_name: str, stream_arn: str | None) -> Stream | None:
-        """Find or make a stream; None when there are too many busy ones."""
-        identity = stream_arn or stream_name
-        stream = self.streams.get(identity)
-        if stream is None:
-            if len(self.streams) >= self._streams_max and not self._forget_one():
-                return None
-            stream = Stream(stream_name, stream_arn, self._limits, self.buffer, self._random, self._clock())
-            self.streams[identity] = stream
-        return stream
-
-    def _forget_one(self) -> bool:
-        """Forget the stream that has been known longest among the idle ones."""
-        for identity, stream in self.streams.items():
-            if stream.idle and stream not in self._touched:
-                self.forgotten.add(stream.counters)
-                del self.streams[identity]
-                return True
-        return False
 
     # Moving
 
@@ -287,6 +277,7 @@ class Driver:
             stream.summary_failed(now_ns)
         else:
             stream.learn_summary(summary, now_ns)
+            self._directory.learn_account(stream)
         self._touch(stream)
 
     @staticmethod

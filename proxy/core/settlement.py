@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from proxy.core.ledger import Ledger
     from proxy.core.queues import Queues
     from proxy.core.record import Record
+    from proxy.core.verdicts import Verdict
 
 
 class Settlement:
@@ -54,7 +55,7 @@ class Settlement:
         self._map_fetch = map_fetch
         self._backoff = backoff
         self._abandoned_because: str | None = None
-        self._trouble: tuple[str, str | None] | None = None  # why the last request failed as a whole, if it did
+        self._trouble: tuple[str, str | None] | None = None  # why the gate was last shut
         self.splits: deque[list[Record]] = deque()
 
     def completed(self, batch: Batch, reply: Reply, now_ns: int) -> None:
@@ -142,10 +143,9 @@ class Settlement:
         if verdict.refresh_map:
             self._map_fetch.doubt(batch.sent_at_ns, now_ns)
         if verdict.retry:
-            self._trouble = (verdict.expired_as, failure.message)
             for record in records:
                 record.error_code, record.error_message = verdict.expired_as, failure.message
-            self._slow_down(batch, failure, verdict.scope, now_ns)
+            self._slow_down(batch, failure, verdict, now_ns)
             self._retry(records, now_ns)
             return
         self._gate.succeeded()  # the service is well: it has judged the request
@@ -156,10 +156,11 @@ class Settlement:
         for record in records:
             self._refuse(record, failure.code, failure.message)
 
-    def _slow_down(self, batch: Batch, failure: Failure, scope: Scope, now_ns: int) -> None:
+    def _slow_down(self, batch: Batch, failure: Failure, verdict: Verdict, now_ns: int) -> None:
         """Back off as far as the trouble of a failed request reaches."""
-        if scope is not Scope.SHARD or len(batch.records) > 1:
+        if verdict.scope is not Scope.SHARD or len(batch.records) > 1:
             self._gate.failed(batch.sent_at_ns, now_ns)
+            self._trouble = (verdict.expired_as, failure.message)
             return
         lane = lane_of_flight(batch.records[0])
         if failure.code == verdicts.THROUGHPUT_EXCEEDED:

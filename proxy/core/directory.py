@@ -1,0 +1,99 @@
+"""All streams that the proxy knows: which one a caller means, and which is forgotten for a new one.
+
+A caller names a stream by name, by ARN, or both. A name is a stream of the account whose credentials the proxy has; an
+ARN can belong to any account that has granted access. So an ARN of our own account means the same stream as its name,
+with one queue; an ARN of another account is a stream of its own. Which account is ours is learned from the first
+summary of a stream that was named by name; until then a stream named by ARN has a queue of its own, and keeps it for
+as long as records are open in it, so that nothing in it is overtaken.
+
+Must never know: how anything is sent.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from proxy.core.counters import StreamCounters
+from proxy.core.stream import Stream
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from proxy.core.buffer import Buffer
+    from proxy.core.limits import StreamLimits
+
+_ARN_REGION = 3
+_ARN_ACCOUNT = 4
+
+
+class Directory:
+    """The streams of one proxy.
+
+    Args:
+        limits: of every stream.
+        buffer: the bound that all streams share.
+        streams_max: streams known at once.
+        random: uniform in [0, 1).
+
+    `streams` maps what a stream is known by, its name or its ARN, to its core. `forgotten` holds the counts of streams
+    that are no longer known. `account_id` is our own account, once it is known.
+    """
+
+    __slots__ = ("_buffer", "_limits", "_random", "account_id", "forgotten", "streams", "streams_max")
+
+    def __init__(self, limits: StreamLimits, buffer: Buffer, streams_max: int, random: Callable[[], float]) -> None:
+        self._limits = limits
+        self._buffer = buffer
+        self._random = random
+        self.streams_max = streams_max
+        self.streams: dict[str, Stream] = {}
+        self.forgotten = StreamCounters()
+        self.account_id: str | None = None
+
+    def find(self, stream_name: str, stream_arn: str | None) -> Stream | None:
+        """Return a stream that is known."""
+        return self.streams.get(self._identity(stream_name, stream_arn))
+
+    def find_or_make(self, stream_name: str, stream_arn: str | None, now_ns: int) -> Stream | None:
+        """Return a stream, a new one if need be, in the place of an idle one; None if as many as may be are busy."""
+        identity = self._identity(stream_name, stream_arn)
+        stream = self.streams.get(identity)
+        if stream is None:
+            if len(self.streams) >= self.streams_max and not self._forget_idle():
+                return None
+            wire_arn = None if identity == stream_name else stream_arn
+            stream = Stream(stream_name, wire_arn, self._limits, self._buffer, self._random, now_ns)
+            self.streams[identity] = stream
+        return stream
+
+    def learn_account(self, stream: Stream) -> None:
+        """Learn our account from a stream's summary: a name is resolved in it."""
+        if stream.arn is None and stream.summary is not None:
+            self.account_id = account_of(stream.summary.stream_arn)
+
+    def _identity(self, stream_name: str, stream_arn: str | None) -> str:
+        if stream_arn is None:
+            return stream_name
+        if account_of(stream_arn) != self.account_id:
+            return stream_arn
+        by_arn = self.streams.get(stream_arn)
+        return stream_name if by_arn is None or by_arn.idle else stream_arn
+
+    def _forget_idle(self) -> bool:
+        """Forget the stream that has been known longest among the idle ones."""
+        for identity, stream in self.streams.items():
+            if stream.idle:
+                self.forgotten.add(stream.counters)
+                del self.streams[identity]
+                return True
+        return False
+
+
+def region_of(stream_arn: str) -> str:
+    """Return the region that an ARN names."""
+    return stream_arn.split(":", _ARN_REGION + 1)[_ARN_REGION]
+
+
+def account_of(stream_arn: str) -> str:
+    """Return the account id that an ARN names."""
+    return stream_arn.split(":", _ARN_ACCOUNT + 1)[_ARN_ACCOUNT]
