@@ -1,0 +1,205 @@
+"""Every foreign failure as a `Failure`: the one file that knows the exceptions of aiohttp, botocore and asyncio.
+
+Decides two things. The code: the service's own, or a local one of `proxy.core.verdicts`. And whether the records may
+have been written: the service acts only on a whole request, because the signature covers the hash of the body; so a
+request of which the last byte was never handed to the transport is NOT_SENT, whatever then went wrong. Once it was, a
+connection that breaks or falls silent leaves the outcome UNKNOWN. That includes an idle connection that the service
+closed just as it was used again: it looks the same as one closed after the request was read.
+
+    name resolution, connect, TLS, no free connection, cut while sending   ConnectFailed           NOT_SENT
+    no credentials                                                         CredentialsUnavailable  NOT_SENT
+    silence, or a response that takes too long                             RequestTimeout          UNKNOWN
+    connection lost after sending, or within the response                  ConnectionReset         UNKNOWN
+    a response that cannot be read, or an error without a code             MalformedResponse       UNKNOWN
+    an error of the service, 4xx                                           its own                 REFUSED
+    an error of the service, 5xx: it may have failed after the write       its own                 UNKNOWN
+
+Source: AWS JSON 1.1 protocol ("Operation error serialization"), sources of aiohttp 3.14 and botocore 1.43.
+"""
+
+from __future__ import annotations
+
+from email.utils import parsedate_to_datetime
+from http import HTTPStatus
+from typing import TYPE_CHECKING
+
+import aiohttp
+import msgspec
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    CredentialRetrievalError,
+    HTTPClientError,
+    MetadataRetrievalError,
+    NoCredentialsError,
+    PartialCredentialsError,
+    ReadTimeoutError,
+    TokenRetrievalError,
+)
+from botocore.parsers import ResponseParserError
+
+from proxy.core.batch import Failure, Written
+from proxy.core.verdicts import (
+    CONNECT_FAILED,
+    CONNECTION_RESET,
+    CREDENTIALS_UNAVAILABLE,
+    MALFORMED_RESPONSE,
+    REQUEST_TIMEOUT,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+CODE_CHARACTERS_MAX = 128
+MESSAGE_CHARACTERS_MAX = 1024
+
+# The credentials are no longer, or were never, good: they are to be renewed before the next request.
+CREDENTIALS_CODES = frozenset(
+    {
+        "ExpiredToken",
+        "ExpiredTokenException",
+        "InvalidAccessKeyId",
+        "InvalidClientTokenId",
+        "InvalidSignatureException",
+        "MissingAuthenticationToken",
+        "MissingAuthenticationTokenException",
+        "SignatureDoesNotMatch",
+        "UnrecognizedClientException",
+    }
+)
+# The signature may have been refused for its time.
+SKEW_CODES = frozenset(
+    {
+        "InvalidSignatureException",
+        "RequestExpired",
+        "RequestTimeTooSkewed",
+        "SignatureDoesNotMatch",
+    }
+)
+
+# What an aiohttp request may raise for anything that the network did.
+TRANSPORT_ERRORS = (aiohttp.ClientError, OSError)
+
+_CREDENTIALS_ERRORS = (
+    CredentialRetrievalError,
+    MetadataRetrievalError,
+    NoCredentialsError,
+    PartialCredentialsError,
+    TokenRetrievalError,
+)
+
+
+class CredentialsUnavailableError(Exception):
+    """There are no credentials to sign with."""
+
+
+class ResponseTooLargeError(aiohttp.ClientPayloadError):
+    """The response is larger than we are willing to hold."""
+
+
+class _ErrorBody(msgspec.Struct):
+    type_: object = msgspec.field(name="__type", default=None)
+    message: object = None
+    capital_message: object = msgspec.field(name="Message", default=None)
+
+
+_error_body_decoder = msgspec.json.Decoder(_ErrorBody)
+
+
+def credentials_failure(error: CredentialsUnavailableError) -> Failure:
+    """Return the failure of a request that could not be signed."""
+    return Failure(CREDENTIALS_UNAVAILABLE, str(error), Written.NOT_SENT)
+
+
+def transport_failure(error: Exception, *, handed_over: bool) -> Failure:
+    """Return the failure of a request that the network did not carry through.
+
+    Args:
+        error: one of TRANSPORT_ERRORS.
+        handed_over: whether the last byte of the request was handed to the transport.
+    """
+    message = _described(error)
+    if not handed_over:
+        return Failure(CONNECT_FAILED, message, Written.NOT_SENT)
+    # aiohttp raises ClientResponseError for bytes that are not HTTP.
+    if isinstance(error, (ResponseTooLargeError, aiohttp.ClientResponseError)):
+        return Failure(MALFORMED_RESPONSE, message, Written.UNKNOWN)
+    if isinstance(error, TimeoutError):
+        return Failure(REQUEST_TIMEOUT, message, Written.UNKNOWN)
+    return Failure(CONNECTION_RESET, message, Written.UNKNOWN)
+
+
+def malformed(status: int, message: str) -> Failure:
+    """Return the failure of a request whose response cannot be read."""
+    return Failure(MALFORMED_RESPONSE, message, Written.UNKNOWN, status)
+
+
+def service_failure(status: int, headers: Mapping[str, str], body: bytes) -> Failure:
+    """Return the failure that a response other than 200 tells.
+
+    Args:
+        status: HTTP status.
+        headers: case-insensitive mapping.
+        body: the whole body.
+    """
+    try:
+        error = _error_body_decoder.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        error = _ErrorBody()
+    code = _bare_code(error.type_) or _bare_code(headers.get("x-amzn-ErrorType"))
+    if not code:
+        return malformed(status, f"HTTP {status} without an error code")
+    return _told(code, error.message or error.capital_message, status)
+
+
+def control_failure(error: Exception) -> Failure:
+    """Return the failure of a call through aiobotocore's client.
+
+    Such calls only read, so that nothing hangs on whether they were sent; aiobotocore does not tell it reliably.
+
+    Args:
+        error: a ClientError, BotoCoreError, TimeoutError or CredentialsUnavailableError.
+    """
+    if isinstance(error, ClientError):
+        told = error.response.get("Error", {})
+        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+        code = _bare_code(told.get("Code"))
+        return _told(code, told.get("Message"), status) if code else malformed(status, _described(error))
+    message = _described(error)
+    if isinstance(error, (CredentialsUnavailableError, *_CREDENTIALS_ERRORS)):
+        return Failure(CREDENTIALS_UNAVAILABLE, message, Written.NOT_SENT)
+    if isinstance(error, ResponseParserError):
+        return Failure(MALFORMED_RESPONSE, message, Written.UNKNOWN)
+    if isinstance(error, (TimeoutError, ReadTimeoutError)):
+        return Failure(REQUEST_TIMEOUT, message, Written.UNKNOWN)
+    if isinstance(error, HTTPClientError):
+        return Failure(CONNECTION_RESET, message, Written.UNKNOWN)
+    return Failure(CONNECT_FAILED, message, Written.NOT_SENT)
+
+
+def service_time_of(headers: Mapping[str, str]) -> float | None:
+    """Return the Date of a response in seconds since the epoch, or None where it has none."""
+    try:
+        return parsedate_to_datetime(headers.get("Date", "")).timestamp()
+    except ValueError:
+        return None
+
+
+CONTROL_ERRORS = (BotoCoreError, ClientError, ResponseParserError, TimeoutError, CredentialsUnavailableError)
+
+
+def _told(code: str, message: object, status: int) -> Failure:
+    """Return a failure in the service's own words."""
+    refused = HTTPStatus.BAD_REQUEST <= status < HTTPStatus.INTERNAL_SERVER_ERROR
+    text = message[:MESSAGE_CHARACTERS_MAX] if isinstance(message, str) and message else None
+    return Failure(code[:CODE_CHARACTERS_MAX], text, Written.REFUSED if refused else Written.UNKNOWN, status)
+
+
+def _bare_code(told: object) -> str:
+    """Return an error code without the namespace before `#` and the URI after `:`."""
+    return told.rsplit("#", 1)[-1].split(":", 1)[0].strip() if isinstance(told, str) else ""
+
+
+def _described(error: Exception) -> str:
+    """Return an exception as text; many of those of asyncio and aiohttp have none of their own."""
+    return f"{type(error).__name__}: {error}"[:MESSAGE_CHARACTERS_MAX]

@@ -1,0 +1,165 @@
+"""Forwarded requests over real sockets: what is kept, what is made anew, and what a lost upstream looks like."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from multidict import CIMultiDict
+
+from proxy.kinesis.http import Request
+from proxy.upstream.aws import AwsUpstream
+from proxy.upstream.counters import FORWARD, Outcome
+from proxy.upstream.settings import UpstreamSettings
+from tests.support.aws_environment import ACCESS_KEY, use_static_credentials
+from tests.support.fault_server import (
+    Behaviour,
+    FaultServer,
+    black_hole,
+    close_after_request,
+    reply,
+    reset_after_request,
+    trickle,
+)
+
+
+@pytest.fixture(autouse=True)
+def _aws_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    use_static_credentials(monkeypatch)
+
+
+@asynccontextmanager
+async def opened(url: str, **settings: Any) -> AsyncIterator[AwsUpstream]:  # noqa: ANN401 - any setting
+    """Open an upstream at a URL."""
+    upstream = AwsUpstream(UpstreamSettings(endpoint_url=url, **settings))
+    await upstream.start()
+    try:
+        yield upstream
+    finally:
+        await upstream.close()
+
+
+def request(body: bytes = b'{"StreamName":"orders"}', **headers: str) -> Request:
+    """Return a request as a client of the proxy sends it."""
+    all_headers = {
+        "Host": "127.0.0.1:4567",
+        "Content-Type": "application/x-amz-json-1.1",
+        "X-Amz-Target": "Kinesis_20131202.DescribeStream",
+        "X-Amz-Date": "20200101T000000Z",
+        "X-Amz-Security-Token": "the-clients-own",
+        "Authorization": "AWS4-HMAC-SHA256 Credential=AKIACLIENT/20200101/us-east-1/kinesis/aws4_request, …",
+        "Cookie": "a=b",
+        **{name.replace("_", "-"): value for name, value in headers.items()},
+    }
+    return Request("POST", "/", CIMultiDict(all_headers), body)
+
+
+async def test_body_type_and_target_are_kept_and_the_signature_is_ours() -> None:
+    """Nothing of the client's identity goes upstream, and no byte of its body changes."""
+    body = b"\xbf\x6aStreamName\x66orders\xff"
+    async with FaultServer(reply(200, b"{}")) as server, opened(server.url) as upstream:
+        await upstream.forward("DescribeStream", request(body, Content_Type="application/x-amz-cbor-1.1"))
+        (sent,) = server.requests
+    assert sent.body == body
+    assert sent.headers["content-type"] == "application/x-amz-cbor-1.1"
+    assert sent.headers["x-amz-target"] == "Kinesis_20131202.DescribeStream"
+    assert f"Credential={ACCESS_KEY}/" in sent.headers["authorization"]
+    assert sent.headers["host"] == server.url.removeprefix("http://")
+    assert sorted(sent.headers) == [
+        "accept-encoding",
+        "authorization",
+        "content-length",
+        "content-type",
+        "host",
+        "user-agent",
+        "x-amz-date",
+        "x-amz-target",
+    ]
+
+
+async def test_empty_body_is_forwarded_too() -> None:
+    """The service knows the error for it."""
+    async with (
+        FaultServer(reply(400, b'{"__type":"SerializationException"}')) as server,
+        opened(server.url) as upstream,
+    ):
+        answer = await upstream.forward("ListStreams", request(b""))
+        assert answer.status == 400
+        assert server.requests[0].headers["content-length"] == "0"
+
+
+@pytest.mark.parametrize("status", [200, 400, 500])
+async def test_reply_is_passed_on_without_what_belongs_to_the_connection(status: int) -> None:
+    """Status, body, request ids and error type are the service's; length and date are the transport's to add."""
+    headers = {
+        "Content-Type": "application/x-amz-cbor-1.1",
+        "x-amzn-RequestId": "c0ffee",
+        "x-amz-id-2": "aWQy",
+        "x-amzn-ErrorType": "ResourceNotFoundException",
+        "Date": "Mon, 23 Nov 2026 12:00:00 GMT",
+        "Connection": "keep-alive",
+        "Keep-Alive": "timeout=60",
+        "Set-Cookie": "a=b",
+        "Server": "upstream",
+    }
+    async with FaultServer(reply(status, b"\xa0", headers)) as server, opened(server.url) as upstream:
+        answer = await upstream.forward("DescribeStream", request())
+    assert (answer.status, answer.body) == (status, b"\xa0")
+    assert {name.lower(): value for name, value in answer.headers.items()} == {
+        "content-type": "application/x-amz-cbor-1.1",
+        "x-amzn-requestid": "c0ffee",
+        "x-amz-id-2": "aWQy",
+        "x-amzn-errortype": "ResourceNotFoundException",
+    }
+
+
+@pytest.mark.parametrize(
+    "behaviour",
+    [
+        close_after_request(),
+        reset_after_request(),
+        black_hole(),
+        trickle(b"{}" * 100, 0.1),
+        reply(200, b"x" * 5000),
+    ],
+)
+async def test_lost_upstream_is_an_internal_failure(behaviour: Behaviour) -> None:
+    """In the client's own format, in bounded time and memory; every SDK tries again."""
+    settings = {"forward_timeout_ms": 300, "forward_response_bytes_max": 4096}
+    async with FaultServer(behaviour) as server, opened(server.url, **settings) as upstream:
+        answer = await upstream.forward("DescribeStream", request())
+        assert len(server.requests) == 1
+        assert upstream.counters.requests[FORWARD, Outcome.UNKNOWN] == 1
+    assert answer.status == 500
+    assert answer.body == b'{"__type":"InternalFailure"}'
+    assert answer.headers["x-amzn-ErrorType"] == "InternalFailure"
+
+
+async def test_forwards_are_bounded_in_number() -> None:
+    """Beyond the bound the client is told at once, in the error that its SDK tries again."""
+    async with (
+        FaultServer(black_hole()) as server,
+        opened(server.url, forwards_in_flight_max=2, forward_timeout_ms=300) as upstream,
+    ):
+        answers = await asyncio.gather(*(upstream.forward("DescribeStream", request()) for _ in range(3)))
+        assert len(server.requests) == 2
+        assert sorted(answer.status for answer in answers) == [400, 500, 500]
+        (refused,) = [answer for answer in answers if answer.status == 400]
+        assert refused.headers["x-amzn-ErrorType"] == "LimitExceededException"
+        again = await upstream.forward("DescribeStream", request())
+        assert again.status == 500
+
+
+async def test_forwards_do_not_take_the_connections_of_puts() -> None:
+    """Slow reads never hold up records."""
+    async with FaultServer(black_hole()) as server:
+        settings = {"connections_max": 1, "forward_timeout_ms": 300, "request_timeout_ms": 300}
+        async with opened(server.url, **settings) as upstream:
+            parts = upstream._started()
+            assert parts.puts is not parts.forwards
+            forwards = [asyncio.create_task(upstream.forward("GetRecords", request())) for _ in range(4)]
+            await server.until(lambda: len(server.requests) == 4)
+            shards = asyncio.create_task(parts.puts.post(parts.endpoints.regional, "t", "c", b"{}"))
+            await server.until(lambda: len(server.requests) == 5)
+            await asyncio.gather(*forwards, shards)

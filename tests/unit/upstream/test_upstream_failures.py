@@ -1,0 +1,181 @@
+import aiohttp
+import pytest
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    ConnectionClosedError,
+    ConnectTimeoutError,
+    CredentialRetrievalError,
+    EndpointConnectionError,
+    HTTPClientError,
+    NoCredentialsError,
+    ReadTimeoutError,
+    SSLError,
+)
+from botocore.parsers import ResponseParserError
+from multidict import CIMultiDict, CIMultiDictProxy
+from yarl import URL
+
+from proxy.core.batch import Failure, Written
+from proxy.upstream.failures import (
+    CredentialsUnavailableError,
+    ResponseTooLargeError,
+    control_failure,
+    credentials_failure,
+    malformed,
+    service_failure,
+    service_time_of,
+    transport_failure,
+)
+
+ENDPOINT = "http://127.0.0.1:1"
+REQUEST_INFO = aiohttp.RequestInfo(URL(ENDPOINT), "POST", CIMultiDictProxy(CIMultiDict()), URL(ENDPOINT))
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        aiohttp.ServerDisconnectedError(),
+        aiohttp.ClientOSError(104, "Connection reset by peer"),
+        aiohttp.ConnectionTimeoutError("Connection timeout to host"),
+        aiohttp.ClientConnectionError("Connector is closed."),
+        TimeoutError(),
+    ],
+)
+def test_request_whose_last_byte_was_not_handed_over_was_not_sent(error: Exception) -> None:
+    """Whatever went wrong: the service cannot have had the whole request."""
+    failure = transport_failure(error, handed_over=False)
+    assert (failure.code, failure.written) == ("ConnectFailed", Written.NOT_SENT)
+    assert failure.message is not None
+    assert failure.message.startswith(type(error).__name__)
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (aiohttp.ServerDisconnectedError(), "ConnectionReset"),
+        (aiohttp.ClientOSError(104, "Connection reset by peer"), "ConnectionReset"),
+        (aiohttp.ClientPayloadError("Response payload is not completed"), "ConnectionReset"),
+        (ConnectionResetError(), "ConnectionReset"),
+        (aiohttp.SocketTimeoutError("Timeout on reading data from socket"), "RequestTimeout"),
+        (TimeoutError(), "RequestTimeout"),
+        (ResponseTooLargeError("too large"), "MalformedResponse"),
+        (aiohttp.ClientResponseError(REQUEST_INFO, (), status=400), "MalformedResponse"),
+    ],
+)
+def test_request_that_was_handed_over_may_have_been_written(error: Exception, code: str) -> None:
+    """Silence and broken connections tell nothing about the records."""
+    failure = transport_failure(error, handed_over=True)
+    assert (failure.code, failure.written, failure.status) == (code, Written.UNKNOWN, 0)
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        b'{"__type":"ResourceNotFoundException","message":"Stream x not found."}',
+        b'{"__type":"com.amazonaws.kinesis.v20131202#ResourceNotFoundException","message":"Stream x not found."}',
+        b'{"__type":"ResourceNotFoundException:http://internal.amazon.com/","Message":"Stream x not found."}',
+    ],
+)
+def test_service_error_has_its_bare_code(told: bytes) -> None:
+    """Namespace and URI around a code do not count, and the message is found in either spelling."""
+    assert service_failure(400, {}, told) == Failure(
+        "ResourceNotFoundException", "Stream x not found.", Written.REFUSED, 400
+    )
+
+
+def test_service_error_code_may_stand_in_the_header_alone() -> None:
+    """Java's SDK reads it there; so do we when the body has none."""
+    headers = CIMultiDict({"X-Amzn-ErrorType": "ThrottlingException:http://internal.amazon.com/"})
+    assert service_failure(400, headers, b"") == Failure("ThrottlingException", None, Written.REFUSED, 400)
+
+
+def test_server_fault_may_come_after_the_write() -> None:
+    """A 5xx does not say that nothing was written."""
+    assert service_failure(500, {}, b'{"__type":"InternalFailure"}') == Failure(
+        "InternalFailure", None, Written.UNKNOWN, 500
+    )
+
+
+@pytest.mark.parametrize(
+    "body", [b"<html>Bad Gateway</html>", b"", b"{}", b'{"message":"Forbidden"}', b'{"__type":7}', b"[]", b"\xff"]
+)
+def test_error_without_a_code_is_malformed(body: bytes) -> None:
+    """Whatever stands between us and the service may have passed the request on; the status is kept."""
+    assert service_failure(413, {}, body) == malformed(413, "HTTP 413 without an error code")
+    assert malformed(413, "").written is Written.UNKNOWN
+
+
+def test_odd_message_does_not_hide_the_code() -> None:
+    """A message that is no text is left out."""
+    failure = service_failure(400, {}, b'{"__type":"AccessDeniedException","message":{"a":1}}')
+    assert (failure.code, failure.message) == ("AccessDeniedException", None)
+
+
+def test_texts_of_the_service_are_bounded() -> None:
+    """Code and message are kept in a record for long: they are cut."""
+    body = b'{"__type":"' + b"x" * 10_000 + b'","message":"' + b"y" * 100_000 + b'"}'
+    failure = service_failure(400, {}, body)
+    assert len(failure.code) == 128
+    assert failure.message is not None
+    assert len(failure.message) == 1024
+
+
+def test_missing_credentials_send_nothing() -> None:
+    """A request that cannot be signed has not left."""
+    assert credentials_failure(CredentialsUnavailableError("none found")) == Failure(
+        "CredentialsUnavailable", "none found", Written.NOT_SENT
+    )
+
+
+def client_error(status: int, code: str | None, message: str = "why") -> ClientError:
+    """Return what aiobotocore raises for an answer of the service."""
+    return ClientError(
+        {"Error": {"Code": code, "Message": message}, "ResponseMetadata": {"HTTPStatusCode": status}}, "ListShards"
+    )
+
+
+@pytest.mark.parametrize(
+    ("error", "failure"),
+    [
+        (client_error(400, "AccessDeniedException"), Failure("AccessDeniedException", "why", Written.REFUSED, 400)),
+        (client_error(500, "InternalFailure"), Failure("InternalFailure", "why", Written.UNKNOWN, 500)),
+    ],
+)
+def test_service_error_from_the_client_is_the_same_failure(error: Exception, failure: Failure) -> None:
+    """Code, message and status survive aiobotocore."""
+    assert control_failure(error) == failure
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (client_error(502, None), "MalformedResponse"),
+        (ResponseParserError("no JSON"), "MalformedResponse"),
+        (TimeoutError(), "RequestTimeout"),
+        (ReadTimeoutError(endpoint_url=ENDPOINT), "RequestTimeout"),
+        (ConnectionClosedError(endpoint_url=ENDPOINT), "ConnectionReset"),
+        (HTTPClientError(error=ValueError()), "ConnectionReset"),
+        (ConnectTimeoutError(endpoint_url=ENDPOINT), "ConnectFailed"),
+        (EndpointConnectionError(endpoint_url=ENDPOINT), "ConnectFailed"),
+        (SSLError(endpoint_url=ENDPOINT, error=OSError()), "ConnectFailed"),
+        (NoCredentialsError(), "CredentialsUnavailable"),
+        (CredentialRetrievalError(provider="web-identity", error_msg="no"), "CredentialsUnavailable"),
+        (CredentialsUnavailableError("none found"), "CredentialsUnavailable"),
+        (BotoCoreError(), "ConnectFailed"),
+    ],
+)
+def test_every_exception_of_the_client_has_a_local_code(error: Exception, code: str) -> None:
+    """None passes through, and none is mistaken for an answer of the service."""
+    assert control_failure(error).code == code
+
+
+def test_service_time_is_the_date_header() -> None:
+    """It is how a wrong clock is found out."""
+    assert service_time_of(CIMultiDict({"date": "Mon, 23 Nov 2026 12:00:00 GMT"})) == 1795435200.0
+
+
+@pytest.mark.parametrize("headers", [{}, {"Date": "yesterday"}])
+def test_no_service_time_without_a_readable_date(headers: dict[str, str]) -> None:
+    """A missing or odd Date teaches nothing."""
+    assert service_time_of(headers) is None
