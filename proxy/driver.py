@@ -21,6 +21,7 @@ from proxy.core.batch import Failure, Written
 from proxy.core.directory import Directory, account_of, region_of
 from proxy.core.limits import MILLISECOND_NS, SECOND_NS
 from proxy.core.stream import Rejection
+from proxy.core.verdicts import Scope
 from proxy.kinesis.errors import stream_not_found
 from proxy.log import Occasional
 
@@ -193,8 +194,8 @@ class Driver:
         for stream in touched:
             try:
                 self._advance(stream, now_ns)
-            except Exception:
-                log.exception("stream_defect", stream=stream.name)  # it must not stop the other streams
+            except Exception as error:  # noqa: BLE001 - it must not stop the other streams
+                self._report_defect("stream_defect", stream, error, now_ns)
         self._set_timer()
         if self._closing and not any(stream.open_records for stream in self.streams.values()):
             self._drained.set()
@@ -213,8 +214,8 @@ class Driver:
             if record.on_outcome is not None:
                 try:
                     record.on_outcome(record)
-                except Exception:
-                    log.exception("caller_defect", stream=stream.name)  # it must not cost other callers their outcome
+                except Exception as error:  # noqa: BLE001 - it must not cost other callers their outcome
+                    self._report_defect("caller_defect", stream, error, now_ns)
         wake_at_ns = stream.next_wake_ns()
         if wake_at_ns is None:
             return
@@ -280,15 +281,14 @@ class Driver:
             self._directory.learn_account(stream)
         self._touch(stream)
 
-    @staticmethod
-    def _result_of(task: asyncio.Task[T], stream: Stream) -> T | Failure:
+    def _result_of(self, task: asyncio.Task[T], stream: Stream) -> T | Failure:
         """Return a task's result, or the failure that its end amounts to: a defect costs a retry, never a record."""
         if task.cancelled():
             return Failure(verdicts.SHUTTING_DOWN, ABANDONED, Written.UNKNOWN)
         error = task.exception()
         if error is None:
             return task.result()
-        log.error("upstream_defect", stream=stream.name, exc_info=error)
+        self._report_defect("upstream_defect", stream, error, self._clock())
         return Failure(verdicts.MALFORMED_RESPONSE, f"{type(error).__name__} in the upstream", Written.UNKNOWN)
 
     def _report(self, event: str, stream: Stream, failure: Failure, now_ns: int) -> None:
@@ -299,7 +299,14 @@ class Driver:
                 event,
                 stream=stream.name,
                 code=failure.code,
-                message=failure.message,
+                # about a single record the service's text can quote what its caller sent
+                message=None if verdicts.verdict_of(failure.code).scope is Scope.RECORD else failure.message,
                 written=failure.written.value,
                 held_back=held_back,
             )
+
+    def _report_defect(self, event: str, stream: Stream, error: BaseException, now_ns: int) -> None:
+        """Log what must not happen, as often as any other event."""
+        held_back = self._occasional.admit((event, stream.name, type(error)), now_ns)
+        if held_back is not None:
+            log.error(event, stream=stream.name, exc_info=error, held_back=held_back)

@@ -48,6 +48,11 @@ BATCH_RECORDS_BOUNDS = (1, 2, 5, 10, 25, 50, 100, 250, 500)
 BATCH_BYTES_BOUNDS = (1024, 4096, 16384, 65536, 262144, 1048576, 5242880, 10485760)
 
 
+# Error codes come from outside: a service that invents them without end must not grow our memory.
+ERROR_CODES_MAX = 64
+OTHER_CODES = "other"
+
+
 class StreamCounters:
     """What happened to one stream's records since the stream became known; all only grow.
 
@@ -71,7 +76,6 @@ class StreamCounters:
         "received_records",
         "record_errors",
         "refused_records",
-        "rejected_records",
         "retried_records",
         "sequence_regressions",
         "unknown_outcomes",
@@ -80,7 +84,6 @@ class StreamCounters:
     def __init__(self) -> None:
         self.received_records = 0
         self.received_bytes = 0
-        self.rejected_records = 0
         self.acknowledged_records = 0
         self.acknowledged_bytes = 0
         self.refused_records = 0
@@ -95,6 +98,13 @@ class StreamCounters:
         self.batch_bytes = Histogram(BATCH_BYTES_BOUNDS)
         self.buffer_time_seconds = Histogram(LATENCY_BOUNDS_SECONDS)
 
+    def count_error(self, code: str, records: int = 1) -> None:
+        """Count an error of the service by its code, or as another when there are too many codes."""
+        errors = self.record_errors
+        if code not in errors and len(errors) >= ERROR_CODES_MAX:
+            code = OTHER_CODES
+        errors[code] = errors.get(code, 0) + records
+
     def add(self, other: StreamCounters) -> None:
         """Add another stream's counts, so that a stream can be forgotten without its counts being lost."""
         for name in self.__slots__:
@@ -103,6 +113,6 @@ class StreamCounters:
                 mine.add(its)
             elif isinstance(mine, dict):
                 for code, count in its.items():
-                    mine[code] = mine.get(code, 0) + count
+                    self.count_error(code, count)
             else:
                 setattr(self, name, mine + its)

@@ -15,15 +15,15 @@ if TYPE_CHECKING:
 
 
 class KeyQueue:
-    """FIFO of one partition key.
+    """FIFO of one partition key, or of one record that has none.
 
     `lane` is the lane that lists the key as ready, or, while the key is muted, the lane that it was drained from.
     """
 
-    __slots__ = ("head", "lane", "last_place", "muted", "partition_key", "tail")
+    __slots__ = ("head", "key", "lane", "last_place", "muted", "tail")
 
-    def __init__(self, partition_key: str) -> None:
-        self.partition_key = partition_key
+    def __init__(self, key: object) -> None:
+        self.key = key
         self.head: Record | None = None
         self.tail: Record | None = None
         self.muted = False
@@ -34,7 +34,7 @@ class KeyQueue:
     def first(self) -> Record:
         """The oldest waiting record; there must be one, as in every listed key."""
         if self.head is None:
-            raise IndexError(f"nothing waits for partition key {self.partition_key!r}")
+            raise IndexError(f"nothing waits for {self.key!r}")
         return self.head
 
     def append(self, record: Record) -> None:

@@ -19,10 +19,6 @@ from proxy.core.record import MOVES, Record, State
 if TYPE_CHECKING:
     from proxy.core.buffer import Buffer
 
-# Error codes come from outside: a service that invents them without end must not grow our memory.
-ERROR_CODES_MAX = 64
-OTHER_CODES = "other"
-
 
 class IllegalMoveError(RuntimeError):
     """A record was asked to make a move that its state does not allow: a defect in the core."""
@@ -142,13 +138,6 @@ class Ledger:
         """Look no more at the deadline of a record in flight: its response decides."""
         del self._unsettled[record]
         self._overdue[record] = None
-
-    def count_error(self, code: str, records: int = 1) -> None:
-        """Count an error of the service by its code."""
-        errors = self.counters.record_errors
-        if code not in errors and len(errors) >= ERROR_CODES_MAX:
-            code = OTHER_CODES
-        errors[code] = errors.get(code, 0) + records
 
     def _move(self, record: Record, state: State) -> None:
         if state not in MOVES[record.state]:

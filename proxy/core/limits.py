@@ -20,7 +20,7 @@ class StreamLimits:
         shard_slice_bytes_max: bytes of one shard in one request, so that no shard is burst (KPL: 256 KiB).
         in_flight_max: requests of the stream in flight at once.
         linger_ns: longest wait for company while a request of the stream is in flight.
-        delivery_timeout_ns: a record's whole life in the proxy.
+        delivery_timeout_ns: a record's life in the proxy; one in flight then lives on until its request ends.
         backoff_base_ns: bound of the first wait after trouble; doubles with each failure in a row.
         backoff_max_ns: bound of every wait.
         shard_records_per_second: what the proxy sends one shard at the most; 0 is unlimited.

@@ -34,7 +34,8 @@ class Queues:
     __slots__ = ("_keys", "lanes", "schedule")
 
     def __init__(self, limits: StreamLimits, now_ns: int) -> None:
-        self._keys: dict[str, KeyQueue] = {}
+        # a record without a partition key (a stream that ignores keys takes it) has no order to keep: it is alone
+        self._keys: dict[object, KeyQueue] = {}
         self.lanes = Lanes(limits, now_ns)
         self.schedule = LaneSchedule(limits)
 
@@ -45,9 +46,10 @@ class Queues:
 
     def append(self, record: Record) -> None:
         """Queue a new record behind all of its key."""
-        key_queue = self._keys.get(record.partition_key)
+        key = record.partition_key or object()
+        key_queue = self._keys.get(key)
         if key_queue is None:
-            key_queue = self._keys[record.partition_key] = KeyQueue(record.partition_key)
+            key_queue = self._keys[key] = KeyQueue(key)
         key_queue.append(record)
         if key_queue.head is record and not key_queue.muted:
             self.schedule.enlist(key_queue, self.lanes.lane_of(record.hash_key))
@@ -73,7 +75,7 @@ class Queues:
         head = key_queue.head
         if head is None:
             self.schedule.delist(key_queue)
-            del self._keys[key_queue.partition_key]
+            del self._keys[key_queue.key]
         elif (lane := self.lanes.lane_of(head.hash_key)) is key_queue.lane:
             self.schedule.reconsider(lane)  # the key keeps its place: at the back, with expiring heads, it would starve
         else:
@@ -88,7 +90,7 @@ class Queues:
     def _unmute(self, key_queue: KeyQueue, *, front: bool) -> None:
         key_queue.muted = False
         if key_queue.head is None:
-            del self._keys[key_queue.partition_key]
+            del self._keys[key_queue.key]
         else:
             self.schedule.enlist(key_queue, self.lanes.lane_of(key_queue.head.hash_key), front=front)
 

@@ -124,7 +124,7 @@ class Settlement:
         """Judge one record's error: note it for a retry and return True, or refuse the record."""
         code = result.error_code or verdicts.MALFORMED_RESPONSE
         verdict = verdict_of(code)
-        self._ledger.count_error(code)
+        self._ledger.counters.count_error(code)
         if not verdict.retry:
             self._refuse(record, code, result.error_message)
             return False
@@ -137,7 +137,7 @@ class Settlement:
         """Decide about every record of a request that failed as a whole."""
         records = batch.records
         verdict = verdict_of(failure.code, failure.status)
-        self._ledger.count_error(failure.code, len(records))
+        self._ledger.counters.count_error(failure.code, len(records))
         if failure.written is Written.UNKNOWN:
             self._ledger.counters.unknown_outcomes += len(records)
         if verdict.refresh_map:

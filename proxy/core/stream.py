@@ -158,7 +158,6 @@ class Stream:
     def append(self, records: Sequence[Record], now_ns: int) -> Rejection | None:
         """Queue records in their order; on the first that finds no room, leave out all the rest."""
         if self._closing:
-            self.counters.rejected_records += len(records)
             return Rejection(0, verdicts.INTERNAL_FAILURE, "The proxy is shutting down.")
         self._map_fetch.want(now_ns)
         self._summary_fetch.want(now_ns, spread=True)  # few calls a second are allowed, for a whole account
@@ -166,7 +165,6 @@ class Stream:
         for accepted, record in enumerate(records):
             full = self._ledger.receive(record, deadline_at_ns)
             if full is not None:
-                self.counters.rejected_records += len(records) - accepted
                 return Rejection(accepted, verdicts.THROUGHPUT_EXCEEDED, f"The proxy's {full} is full.")
             self._queues.append(record)
         return None

@@ -22,7 +22,7 @@ CONTENT_TYPE = "application/x-amz-json-1.1"
 
 class _Entry(msgspec.Struct, omit_defaults=True, rename="pascal", gc=False):
     data: str
-    partition_key: str
+    partition_key: str = ""  # streams that ignore keys take records without one
     explicit_hash_key: str | None = None
 
 
@@ -34,7 +34,7 @@ class _PutRecords(msgspec.Struct, omit_defaults=True):
 
 class _PutRecord(msgspec.Struct, omit_defaults=True):
     data: str = msgspec.field(name="Data")
-    partition_key: str = msgspec.field(name="PartitionKey")
+    partition_key: str = msgspec.field(name="PartitionKey", default="")
     explicit_hash_key: str | None = msgspec.field(name="ExplicitHashKey", default=None)
     sequence_number_for_ordering: str | None = msgspec.field(name="SequenceNumberForOrdering", default=None)
     stream_name: str | None = msgspec.field(name="StreamName", default=None)

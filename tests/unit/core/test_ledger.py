@@ -1,0 +1,260 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from proxy.core.buffer import RECORD_OVERHEAD_BYTES, Buffer
+from proxy.core.ledger import IllegalMoveError, Ledger
+from proxy.core.record import Record, State
+from tests.unit.core.builders import MS, SECOND, record_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+DEADLINE = 2500 * MS
+
+
+def ledger_of(records_max: int = 100, bytes_max: int = 1_000_000) -> Ledger:
+    """Return books with a buffer of their own."""
+    return Ledger(Buffer(records_max, bytes_max))
+
+
+def books(ledger: Ledger) -> tuple[int, ...]:
+    """Return every number in the books, as far as a move could change it."""
+    counters = ledger.counters
+    return (
+        counters.received_records,
+        counters.acknowledged_records,
+        counters.refused_records,
+        counters.expired_records,
+        counters.retried_records,
+        ledger.queued_records,
+        ledger.in_flight_records,
+        ledger.queued_bytes,
+        ledger.open_records,
+    )
+
+
+def acknowledge(ledger: Ledger, record: Record) -> None:
+    """Settle a record as the service would."""
+    ledger.acknowledge(record, "shard", "42", "NONE")
+
+
+def identity_holds(ledger: Ledger) -> bool:
+    """Whether received = acknowledged + refused + expired + queued + in flight."""
+    counters = ledger.counters
+    settled = counters.acknowledged_records + counters.refused_records + counters.expired_records
+    return counters.received_records == settled + ledger.queued_records + ledger.in_flight_records
+
+
+def test_every_record_is_in_exactly_one_place_after_every_move() -> None:
+    """Received = acknowledged + refused + expired + queued + in flight."""
+    ledger = ledger_of()
+    one, two, three, four = records = [record_of() for _ in range(4)]
+    moves: list[Callable[[], object]] = [
+        *(lambda record=record: ledger.receive(record, DEADLINE) for record in records),
+        lambda: ledger.drain(one, 0),
+        lambda: ledger.drain(two, 0),
+        lambda: ledger.reenqueue(one),
+        lambda: ledger.drain(one, 0),
+        lambda: acknowledge(ledger, one),
+        lambda: ledger.refuse(two, "ValidationException", None),
+        lambda: ledger.expire(three, "InternalFailure", None),
+        lambda: ledger.drain(four, 0),
+        lambda: ledger.expire(four, "InternalFailure", None),
+    ]
+    for move in moves:
+        move()
+        assert identity_holds(ledger)
+    assert books(ledger) == (4, 1, 1, 2, 1, 0, 0, 0, 0)
+
+
+@pytest.mark.parametrize("move", ["reenqueue", "acknowledge", "refuse"])
+def test_an_illegal_move_of_a_queued_record_raises_and_changes_nothing(move: str) -> None:
+    """Only what was sent can come back."""
+    ledger = ledger_of()
+    record = record_of()
+    ledger.receive(record, DEADLINE)
+    before = books(ledger)
+    arguments = {"reenqueue": (), "acknowledge": ("shard", "42", None), "refuse": ("X", None)}[move]
+    with pytest.raises(IllegalMoveError, match="QUEUED to"):
+        getattr(ledger, move)(record, *arguments)
+    assert books(ledger) == before
+    assert (record.state, record.shard_id, record.error_code) == (State.QUEUED, None, None)
+    assert ledger.take_settled() == []
+
+
+@pytest.mark.parametrize("move", ["drain", "reenqueue", "acknowledge", "refuse", "expire"])
+def test_an_illegal_move_of_a_settled_record_raises_and_changes_nothing(move: str) -> None:
+    """One outcome, whatever comes back later."""
+    buffer = Buffer(10, 1_000_000)
+    ledger = Ledger(buffer)
+    record = record_of()
+    ledger.receive(record, DEADLINE)
+    ledger.drain(record, 0)
+    acknowledge(ledger, record)
+    ledger.take_settled()
+    before = books(ledger)
+    arguments = {"drain": (0,), "acknowledge": ("other", "43", None), "refuse": ("X", "x"), "expire": ("X", "x")}
+    with pytest.raises(IllegalMoveError, match="ACKNOWLEDGED to"):
+        getattr(ledger, move)(record, *arguments.get(move, ()))
+    assert books(ledger) == before
+    assert (record.state, record.shard_id, record.error_code) == (State.ACKNOWLEDGED, "shard", None)
+    assert (buffer.records, buffer.bytes) == (0, 0)
+    assert ledger.take_settled() == []
+
+
+def test_a_record_in_flight_is_not_sent_twice() -> None:
+    """To drain it again is illegal and counts nothing."""
+    ledger = ledger_of()
+    record = record_of()
+    ledger.receive(record, DEADLINE)
+    ledger.drain(record, 0)
+    with pytest.raises(IllegalMoveError):
+        ledger.drain(record, 0)
+    assert (record.attempts, ledger.in_flight_records) == (1, 1)
+
+
+def test_queued_bytes_are_those_that_wait() -> None:
+    """What is in flight does not count, what comes back does."""
+    ledger = ledger_of()
+    small, large = record_of(size_bytes=10), record_of(size_bytes=700)
+    ledger.receive(small, DEADLINE)
+    ledger.receive(large, DEADLINE)
+    assert ledger.queued_bytes == 710
+    ledger.drain(large, 0)
+    assert ledger.queued_bytes == 10
+    ledger.reenqueue(large)
+    ledger.expire(small, "InternalFailure", None)
+    assert ledger.queued_bytes == 700
+
+
+def test_an_acknowledged_record_says_where_it_is() -> None:
+    """Shard id, sequence number and encryption, and no trace of the errors on the way."""
+    ledger = ledger_of()
+    record = record_of(size_bytes=70)
+    ledger.receive(record, DEADLINE)
+    ledger.drain(record, 0)
+    record.error_code = "InternalFailure"
+    record.error_message = "a first try failed"
+    ledger.acknowledge(record, "shard", "42", "KMS")
+    assert (record.shard_id, record.sequence_number, record.encryption_type) == ("shard", "42", "KMS")
+    assert [record.error_code, record.error_message] == [None, None]
+    assert ledger.counters.acknowledged_bytes == 70
+
+
+def test_a_record_that_did_not_make_it_says_why() -> None:
+    """With the error for its caller."""
+    ledger = ledger_of()
+    refused, expired = record_of(), record_of()
+    for record in (refused, expired):
+        ledger.receive(record, DEADLINE)
+        ledger.drain(record, 0)
+    ledger.refuse(refused, "ValidationException", "1 validation error detected")
+    ledger.expire(expired, "InternalFailure", None)
+    assert (refused.error_code, refused.error_message) == ("ValidationException", "1 validation error detected")
+    assert (expired.error_code, expired.error_message) == ("InternalFailure", None)
+
+
+def test_each_settled_record_is_told_once_in_the_order_of_the_outcomes() -> None:
+    """The second call has nothing new to tell."""
+    ledger = ledger_of()
+    records = [record_of() for _ in range(3)]
+    for record in records:
+        ledger.receive(record, DEADLINE)
+        ledger.drain(record, 0)
+    for record in reversed(records):
+        acknowledge(ledger, record)
+    assert ledger.take_settled() == records[::-1]
+    assert ledger.take_settled() == []
+
+
+def test_the_oldest_record_is_the_one_that_came_first() -> None:
+    """An attempt does not make it younger; an outcome makes room for the next."""
+    ledger = ledger_of()
+    first, second = record_of(), record_of()
+    ledger.receive(first, 1)
+    ledger.receive(second, 2)
+    ledger.drain(first, 0)
+    ledger.reenqueue(first)
+    assert ledger.oldest is first
+    ledger.drain(first, 0)
+    acknowledge(ledger, first)
+    assert ledger.oldest is second
+    assert ledger.next_due is second
+    assert ledger.waiting() == [second]
+
+
+def test_the_oldest_record_may_be_one_whose_deadline_has_passed_in_flight() -> None:
+    """The next deadline to look at is another's."""
+    ledger = ledger_of()
+    first, second = record_of(), record_of()
+    ledger.receive(first, 1)
+    ledger.receive(second, 2)
+    ledger.drain(first, 0)
+    ledger.forget_deadline(first)
+    assert ledger.oldest is first
+    assert ledger.next_due is second
+    ledger.expire(first, "InternalFailure", None)
+    assert ledger.oldest is second
+
+
+def test_a_record_in_flight_whose_deadline_is_forgotten_keeps_its_account() -> None:
+    """Its response decides."""
+    ledger = ledger_of()
+    record = record_of()
+    ledger.receive(record, DEADLINE)
+    ledger.drain(record, 0)
+    ledger.forget_deadline(record)
+    assert ledger.next_due is None
+    assert ledger.oldest is record
+    assert (ledger.open_records, identity_holds(ledger)) == (1, True)
+    acknowledge(ledger, record)
+    assert (ledger.open_records, identity_holds(ledger)) == (0, True)
+
+
+def test_a_record_is_accepted_exactly_up_to_the_limit_of_the_buffer() -> None:
+    """The one that fills it is the last."""
+    ledger = ledger_of(records_max=2)
+    assert ledger.receive(record_of(), DEADLINE) is None
+    assert ledger.receive(record_of(), DEADLINE) is None
+    assert ledger.receive(record_of(), DEADLINE) == "buffer of 2 records"
+    assert books(ledger)[0] == 2
+
+
+def test_a_record_that_is_not_accepted_leaves_no_trace() -> None:
+    """It has no account, no deadline and no outcome."""
+    ledger = ledger_of(bytes_max=RECORD_OVERHEAD_BYTES - 1)
+    record = record_of()
+    assert ledger.receive(record, DEADLINE) is not None
+    assert books(ledger) == (0,) * 9
+    assert record.deadline_at_ns == 0
+    assert ledger.oldest is None
+
+
+@pytest.mark.parametrize("outcome", ["acknowledge", "refuse", "expire"])
+def test_every_outcome_gives_the_buffer_its_room_back(outcome: str) -> None:
+    """Or the proxy would fill up for good."""
+    buffer = Buffer(10, 1_000_000)
+    ledger = Ledger(buffer)
+    record = record_of(data="YWJj")
+    ledger.receive(record, DEADLINE)
+    ledger.drain(record, 0)
+    arguments = {"acknowledge": ("shard", "42", None)}.get(outcome, ("X", None))
+    getattr(ledger, outcome)(record, *arguments)
+    assert (buffer.records, buffer.bytes) == (0, 0)
+
+
+def test_buffer_time_ends_with_the_first_attempt() -> None:
+    """Retries are no time in the buffer; thirty milliseconds belong to the bound of 50 ms."""
+    ledger = ledger_of()
+    record = record_of(received_at_ns=10 * MS)
+    ledger.receive(record, DEADLINE)
+    ledger.drain(record, 40 * MS)
+    ledger.reenqueue(record)
+    ledger.drain(record, 2 * SECOND)
+    histogram = ledger.counters.buffer_time_seconds
+    assert sum(histogram.counts) == 1
+    assert histogram.counts[histogram.bounds.index(0.05)] == 1
+    assert record.attempts == 2
