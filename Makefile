@@ -1,0 +1,87 @@
+# Everything to do with a checkout. Needs Python 3.11+, make and git; all else is installed into .venv, from hash-pinned
+# lock files. `make help` lists the targets.
+
+PYTHON ?= python3
+ARGS ?=
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check --no-input
+# Written when everything is installed; older than a lock file or pyproject.toml, it is installed again.
+INSTALLED := $(VENV)/installed
+UV_VENV := $(VENV)-uv
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-print-directory --no-builtin-rules
+
+.PHONY: help
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: run
+run: $(INSTALLED) ## run the proxy on its embedded Kinesis, with a stream orders of 4 shards (ARGS adds flags)
+	@printf '%s\n' \
+	    'The proxy, its embedded Kinesis behind it. Try in another terminal, besides any AWS SDK with that endpoint:' \
+	    '' \
+	    "  curl http://127.0.0.1:4567/ -H 'Content-Type: application/x-amz-json-1.1' \\" \
+	    "    -H 'X-Amz-Target: Kinesis_20131202.PutRecord' \\" \
+	    "    -d '{\"StreamName\": \"orders\", \"PartitionKey\": \"customer-1\", \"Data\": \"aGVsbG8=\"}'" \
+	    '' \
+	    '  curl http://127.0.0.1:9464/             what there is to see: status, metrics, health, faults' \
+	    '  make run ARGS="--fault latency_ms=50"   other settings; all of them: $(BIN)/kinesis-proxy config' \
+	    '' \
+	    'Ctrl-C drains and stops.' ''
+	@$(BIN)/kinesis-proxy serve --upstream embedded --stream orders:4 $(ARGS)
+
+.PHONY: test
+test: $(INSTALLED) servers ## run the tests (ARGS="-k name" selects)
+	@$(BIN)/python -m pytest -q $(ARGS)
+
+.PHONY: check
+check: $(INSTALLED) ## what CI runs: linters, types, tests (the import contracts among them)
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/ruff format --quiet --check .
+	@$(BIN)/mypy --no-error-summary
+	@$(MAKE) test
+
+.PHONY: soak
+soak: $(INSTALLED) servers ## the long form of the end-to-end checks
+	@$(BIN)/python tests/integration/soak.py $(ARGS)
+
+.PHONY: bench
+bench: $(INSTALLED) ## measure CPU, memory and latency
+	@$(BIN)/python tests/benchmarks/bench.py $(ARGS)
+
+.PHONY: servers
+servers: ## install the independent Kinesis servers that the integration tests use
+	@PYTHON="$(PYTHON)" tests/servers/install
+
+.PHONY: lock
+lock: ## pin the dependencies anew (ARGS=--upgrade takes the newest)
+	@test -x $(UV_VENV)/bin/uv || { $(PYTHON) -m venv $(UV_VENV) && $(UV_VENV)/bin/python -m pip install --quiet uv; }
+	@UV_CUSTOM_COMPILE_COMMAND='make lock' $(UV_VENV)/bin/uv pip compile --quiet --universal --generate-hashes \
+	    --python-version 3.11 $(ARGS) pyproject.toml -o requirements.lock
+	@UV_CUSTOM_COMPILE_COMMAND='make lock' $(UV_VENV)/bin/uv pip compile --quiet --universal --generate-hashes \
+	    --python-version 3.11 $(ARGS) pyproject.toml --group dev -o requirements-dev.lock
+
+.PHONY: tables
+tables: $(INSTALLED) ## write the README's tables of settings and metrics anew
+	@$(BIN)/python -m tests.support.readme_tables
+
+.PHONY: clean
+clean: ## remove what the other targets made
+	rm -rf $(VENV) $(UV_VENV) tests/servers/.venv tests/servers/node_modules build dist
+	rm -rf .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	find proxy tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+	    echo "$(PYTHON) is not Python 3.11 or newer: name one that is, for example make PYTHON=python3.12 run" >&2; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
+	    echo "$(PYTHON) cannot make a virtual environment (on Debian: apt-get install python3-venv)" >&2; exit 1; }
+
+$(INSTALLED): requirements-dev.lock pyproject.toml | $(BIN)/python
+	@echo 'Installing into $(VENV) ...'
+	@$(PIP) install --require-hashes -r requirements-dev.lock
+	@$(PIP) install --no-deps --no-build-isolation -e .
+	@touch $@

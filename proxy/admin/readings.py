@@ -1,0 +1,94 @@
+"""Reads the listener's, the upstream's and the process's counters as metric readings."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+from proxy.core.counters import LATENCY_BOUNDS_SECONDS, Histogram
+from proxy.metrics.labels import OTHER
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from proxy.frontend.counters import FrontendCounters
+    from proxy.metrics.collector import Labels, Readings
+    from proxy.upstream.counters import UpstreamCounters
+
+# All other operations share a label: a producer calls them now and then, and each would cost a histogram.
+OPERATIONS_SHOWN = ("PutRecord", "PutRecords")
+# In every scrape from the start, so that the first failure shows as an increase.
+STATUSES_SHOWN = (200, 400, 500)
+
+
+class Listener(Protocol):
+    """What is read of an HTTP server."""
+
+    @property
+    def connections(self) -> int:
+        """Open connections."""
+
+    connections_refused: int
+
+    @property
+    def requests_in_progress(self) -> int:
+        """Requests without an answer."""
+
+    @property
+    def malformed_requests(self) -> int:
+        """Requests that were no HTTP."""
+
+
+def read_listener(server: Listener) -> Readings:
+    """Read an HTTP server."""
+    return {
+        "http_connections": {(): server.connections},
+        "http_connections_refused_total": {(): server.connections_refused},
+        "http_requests_in_progress": {(): server.requests_in_progress},
+        "http_malformed_requests_total": {(): server.malformed_requests},
+    }
+
+
+def read_frontend(counters: FrontendCounters) -> Readings:
+    """Read what the frontend answered."""
+    operations = (*OPERATIONS_SHOWN, OTHER)
+    answers: dict[Labels, float] = {
+        (operation, str(status)): 0 for operation in operations for status in STATUSES_SHOWN
+    }
+    for (operation, status), count in counters.requests.items():
+        labels: Labels = (_operation_label(operation), str(status))
+        answers[labels] = answers.get(labels, 0) + count
+    durations: dict[Labels, Histogram] = {(operation,): Histogram(LATENCY_BOUNDS_SECONDS) for operation in operations}
+    for operation, histogram in counters.request_seconds.items():
+        durations[_operation_label(operation),].add(histogram)
+    return {
+        "http_requests_total": answers,
+        "http_request_duration_seconds": durations,
+        "rejected_records_total": {(reason,): count for reason, count in counters.rejected_records.items()},
+    }
+
+
+def read_upstream(counters: UpstreamCounters) -> Readings:
+    """Read what became of the requests to the upstream."""
+    readings: dict[str, Mapping[Labels, float | Histogram]] = {
+        "upstream_requests_total": {
+            (operation, outcome.value): count for (operation, outcome), count in counters.requests.items()
+        },
+        "upstream_request_duration_seconds": {(): counters.put_duration_seconds},
+        "upstream_requests_in_flight": {(): counters.in_flight},
+    }
+    if counters.credentials_expire_at_seconds is not None:
+        readings["credentials_expiry_timestamp_seconds"] = {(): counters.credentials_expire_at_seconds}
+    return readings
+
+
+def read_process(version: str, command: str, *, lag_seconds: float, draining: bool) -> Readings:
+    """Read what is true of the process as a whole."""
+    return {
+        "event_loop_lag_seconds": {(): lag_seconds},
+        "draining": {(): int(draining)},
+        "build_info": {(version, command): 1},
+    }
+
+
+def _operation_label(operation: str) -> str:
+    return operation if operation in OPERATIONS_SHOWN else OTHER

@@ -1,0 +1,143 @@
+"""The admin port: /livez, /readyz, /metrics, /status, and whatever else a part of the program has to show.
+
+Decides nothing about any of it; gives each an address and lists them all at /. No hot path: plain aiohttp.
+"""
+
+from __future__ import annotations
+
+import json
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from aiohttp import web
+from prometheus_client.exposition import choose_encoder
+
+from proxy.kinesis.http import Request
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from prometheus_client import CollectorRegistry
+
+    from proxy.admin.health import Health
+    from proxy.admin.pulse import Pulse
+    from proxy.config import Address
+    from proxy.kinesis.http import Reply
+
+BODY_BYTES_MAX = 64 * 1024
+SHUTDOWN_SECONDS = 1.0
+
+
+class Page(NamedTuple):
+    """A page of another part of the program."""
+
+    path: str
+    meaning: str
+    answer: Callable[[Request], Reply]
+
+
+class AdminServer:
+    """Serves the admin port.
+
+    Args:
+        health: for /readyz.
+        pulse: for /livez.
+        registry: for /metrics.
+        status: returns the status document.
+        pages: others to serve.
+
+    Call `start`, and `close` at the end.
+    """
+
+    def __init__(
+        self,
+        health: Health,
+        pulse: Pulse,
+        registry: CollectorRegistry,
+        status: Callable[[], dict[str, Any]],
+        pages: tuple[Page, ...] = (),
+    ) -> None:
+        self._health = health
+        self._pulse = pulse
+        self._registry = registry
+        self._status = status
+        self._pages = pages
+        self._runner: web.AppRunner | None = None
+
+    @property
+    def port(self) -> int:
+        """The port that is listened on."""
+        if self._runner is None:
+            raise RuntimeError("the admin server does not listen")
+        port: int = self._runner.addresses[0][1]
+        return port
+
+    async def start(self, address: Address) -> None:
+        """Listen; port 0 takes any that is free."""
+        app = web.Application(client_max_size=BODY_BYTES_MAX)
+        app.add_routes(
+            [
+                web.get("/", self._index),
+                web.get("/livez", self._livez),
+                web.get("/readyz", self._readyz),
+                web.get("/metrics", self._metrics),
+                web.get("/status", self._status_page),
+                *(web.route("*", page.path, _answering(page)) for page in self._pages),
+            ]
+        )
+        runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=SHUTDOWN_SECONDS)
+        await runner.setup()
+        try:
+            await web.TCPSite(runner, address.host, address.port).start()
+        except OSError:
+            await runner.cleanup()
+            raise
+        self._runner = runner
+
+    async def close(self) -> None:
+        """Close the listener and every connection."""
+        runner, self._runner = self._runner, None
+        if runner is not None:
+            await runner.cleanup()
+
+    async def _index(self, _request: web.Request) -> web.Response:
+        lines = [
+            ("/livez", "whether the process is alive"),
+            ("/readyz", "whether it should be given work, and if not, why"),
+            ("/metrics", "metrics for Prometheus"),
+            ("/status", "streams, shards, rates, queues and outcomes as JSON"),
+            *((page.path, page.meaning) for page in self._pages),
+        ]
+        return web.Response(text="kinesis-proxy\n\n" + "".join(f"{path:<10} {meaning}\n" for path, meaning in lines))
+
+    async def _livez(self, _request: web.Request) -> web.Response:
+        return web.json_response({"live": True, "event_loop_lag_seconds": self._pulse.lag_seconds})
+
+    async def _readyz(self, _request: web.Request) -> web.Response:
+        obstacles = self._health.obstacles()
+        status = HTTPStatus.SERVICE_UNAVAILABLE if obstacles else HTTPStatus.OK
+        return web.json_response({"ready": not obstacles, "obstacles": obstacles}, status=status)
+
+    async def _metrics(self, request: web.Request) -> web.Response:
+        encode, content_type = choose_encoder(request.headers.get("Accept", ""))
+        response = web.Response(body=encode(self._registry), headers={"Content-Type": content_type})
+        response.enable_compression()
+        return response
+
+    async def _status_page(self, _request: web.Request) -> web.Response:
+        return web.json_response(self._status(), dumps=_indented)
+
+
+def _indented(document: object) -> str:
+    return json.dumps(document, indent=2) + "\n"
+
+
+def _answering(page: Page) -> Callable[[web.Request], Any]:
+    """Return an aiohttp handler for a page that knows nothing of aiohttp."""
+
+    async def answer(http: web.Request) -> web.Response:
+        body = await http.read()
+        reply = page.answer(Request(http.method, http.path_qs, http.headers, body))
+        return web.Response(status=reply.status, body=reply.body, headers=reply.headers)
+
+    return answer

@@ -1,0 +1,123 @@
+"""Logging: events with stable names, one JSON object a line or readable on a terminal.
+
+Decides the shape of a line and how often a repeated event is told. Events are named in snake_case, facts are members.
+Never logged: data, whole partition keys, secrets; nor therefore the texts of exceptions, which can quote a client's
+bytes, and the libraries' debugging, which writes out headers and bodies.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+import traceback
+from collections import OrderedDict
+from typing import TYPE_CHECKING, TextIO
+
+import structlog
+
+if TYPE_CHECKING:
+    from structlog.typing import EventDict, Processor, WrappedLogger
+
+LIBRARIES = ("aiobotocore", "aiohttp", "asyncio", "botocore", "urllib3")
+
+
+def configure(log_format: str, log_level: str, stream: TextIO | None = None) -> None:
+    """Send every event, ours and the libraries', to one stream.
+
+    Args:
+        log_format: json, console, or auto: console where the stream is a terminal.
+        log_level: least level that is written.
+        stream: standard output unless given.
+    """
+    stream = stream or sys.stdout
+    console = log_format == "console" or (log_format == "auto" and stream.isatty())
+    level = logging.getLevelNamesMapping()[log_level.upper()]
+    common: list[Processor] = [
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="%H:%M:%S" if console else "iso", utc=not console, key="time"),
+        _without_exception_text,
+    ]
+    rendering: list[Processor] = (
+        [structlog.dev.ConsoleRenderer(colors=stream.isatty(), timestamp_key="time", sort_keys=False)]
+        if console
+        else [_in_order, structlog.processors.JSONRenderer()]
+    )
+    structlog.configure(
+        processors=[
+            structlog.stdlib.filter_by_level,
+            *common,
+            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+        ],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=False,
+    )
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=[_as_library_event, *common],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *rendering],
+        )
+    )
+    root = logging.getLogger()
+    root.handlers = [handler]
+    root.setLevel(level)
+    for name in LIBRARIES:
+        logging.getLogger(name).setLevel(max(level, logging.INFO))
+
+
+def _as_library_event(logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
+    """Give a library's line a stable event name."""
+    del logger, method
+    record: logging.LogRecord = event["_record"]
+    return {**event, "event": "library", "logger": record.name, "message": event["event"], "exc_info": record.exc_info}
+
+
+def _without_exception_text(logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
+    """Replace an exception by its type and the places that it passed."""
+    del logger, method
+    exc_info = event.pop("exc_info", None)
+    if exc_info is True:
+        exc_info = sys.exc_info()
+    error = exc_info[1] if isinstance(exc_info, tuple) else exc_info
+    if isinstance(error, BaseException):
+        frames = traceback.extract_tb(error.__traceback__)
+        event["exception"] = f"{type(error).__module__}.{type(error).__qualname__}"
+        event["at"] = [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in frames]
+    return event
+
+
+def _in_order(logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
+    """Put first what a reader of raw lines looks for."""
+    del logger, method
+    first = {name: event.pop(name) for name in ("time", "level", "event")}
+    return {**first, **event}
+
+
+class Occasional:
+    """Lets the first of equal events through, then one an interval, and counts what it holds back.
+
+    Args:
+        interval_ns: least time between two of a kind.
+        kinds_max: kinds remembered; the one seen longest ago is forgotten first.
+    """
+
+    __slots__ = ("_interval_ns", "_kinds", "_kinds_max")
+
+    def __init__(self, interval_ns: int, kinds_max: int = 1024) -> None:
+        self._interval_ns = interval_ns
+        self._kinds_max = kinds_max
+        self._kinds: OrderedDict[tuple[object, ...], list[int]] = OrderedDict()  # told at, held back since
+
+    def admit(self, kind: tuple[object, ...], now_ns: int) -> int | None:
+        """Return how many of the kind were held back since one was let through, or None to hold this one back too."""
+        seen = self._kinds.get(kind)
+        if seen is not None and now_ns - seen[0] < self._interval_ns:
+            seen[1] += 1
+            self._kinds.move_to_end(kind)
+            return None
+        self._kinds[kind] = [now_ns, 0]
+        self._kinds.move_to_end(kind)
+        if len(self._kinds) > self._kinds_max:
+            self._kinds.popitem(last=False)
+        return seen[1] if seen is not None else 0

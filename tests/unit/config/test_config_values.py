@@ -1,0 +1,144 @@
+from __future__ import annotations
+
+import pytest
+
+from proxy.config.values import (
+    Address,
+    StreamSpec,
+    parse_address,
+    parse_faults,
+    parse_region,
+    parse_streams,
+    parse_upstream,
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "address"),
+    [
+        ("127.0.0.1:4567", Address("127.0.0.1", 4567)),
+        ("0.0.0.0:0", Address("0.0.0.0", 0)),  # noqa: S104 - parsed, not bound
+        ("[::1]:4567", Address("::1", 4567)),
+        ("localhost:80", Address("localhost", 80)),
+        ("proxy-1.example.internal:65535", Address("proxy-1.example.internal", 65535)),
+    ],
+)
+def test_an_address_is_host_and_port_and_writes_itself_as_it_was_read(text: str, address: Address) -> None:
+    """Reading what an address writes gives the same address."""
+    assert parse_address(text) == address
+    assert str(address) == text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "4567",
+        ":4567",
+        "127.0.0.1",
+        "127.0.0.1:",
+        "127.0.0.1:http",
+        "127.0.0.1:-1",
+        "127.0.0.1:65536",
+        "127.0.0.1:٣",
+        "::1:4567",
+        "[127.0.0.1]:4567",
+        "[::1:4567",
+        "256.0.0.1:4567",
+        "127.1:4567",
+        "http://127.0.0.1:4567",
+        "a b:1",
+    ],
+)
+def test_what_is_no_host_and_port_is_refused(text: str) -> None:
+    """A mistyped address never becomes another one."""
+    with pytest.raises(ValueError, match=r"HOST:PORT|port must be|brackets"):
+        parse_address(text)
+
+
+@pytest.mark.parametrize(
+    ("host", "is_loopback"),
+    [
+        ("127.0.0.1", True),
+        ("127.8.9.1", True),
+        ("::1", True),
+        ("localhost", True),
+        ("0.0.0.0", False),  # noqa: S104 - judged, not bound
+        ("::", False),
+        ("10.0.0.1", False),
+        ("localhost.example.com", False),
+    ],
+)
+def test_only_this_machine_reaches_a_loopback_address(host: str, *, is_loopback: bool) -> None:
+    """Whatever is not surely loopback counts as reachable."""
+    assert Address(host, 1).is_loopback is is_loopback
+
+
+def test_streams_come_as_one_text_or_as_a_list() -> None:
+    """The environment gives one text with commas, flags and files give lists."""
+    wanted = (StreamSpec("orders", 4), StreamSpec("clicks", 1))
+    assert parse_streams("orders:4, clicks:1") == wanted
+    assert parse_streams(["orders:4", "clicks:1"]) == wanted
+    assert parse_streams(wanted) == wanted
+
+
+@pytest.mark.parametrize(
+    "text", ["orders", "orders:", "orders:0", "orders:10001", "or ders:1", ":1", "orders:x", "a" * 129 + ":1"]
+)
+def test_a_stream_without_a_good_name_or_number_of_shards_is_refused(text: str) -> None:
+    """A stream is never made otherwise than asked."""
+    with pytest.raises(ValueError, match=r"shards|NAME:SHARDS"):
+        parse_streams(text)
+
+
+def test_a_stream_given_twice_is_refused() -> None:
+    """Two numbers of shards for one stream contradict each other."""
+    with pytest.raises(ValueError, match="orders is given twice"):
+        parse_streams("orders:1,orders:2")
+
+
+def test_faults_come_as_text_list_or_table() -> None:
+    """The environment gives one text with commas, flags a list, the file a table."""
+    wanted = ("latency_ms=50", "throttle_ratio=0.1")
+    assert parse_faults("latency_ms=50, throttle_ratio=0.1") == wanted
+    assert parse_faults(["latency_ms=50", "throttle_ratio=0.1"]) == wanted
+    assert parse_faults({"latency_ms": 50, "throttle_ratio": 0.1}) == wanted
+
+
+@pytest.mark.parametrize("text", ["latency_ms", "=5", "latency_ms="])
+def test_a_fault_without_name_or_value_is_refused(text: str) -> None:
+    """A fault is never injected with a value that nobody gave."""
+    with pytest.raises(ValueError, match="name=value"):
+        parse_faults(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["aws", "embedded", "http://127.0.0.1:4568", "https://kinesis.eu-central-1.amazonaws.com"]
+)
+def test_an_upstream_is_aws_embedded_or_a_url(text: str) -> None:
+    """The three kinds of upstream are taken as they are written."""
+    assert parse_upstream(text) == text
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "amazon", "localhost:4568", "ftp://host", "http://", "http://host/path", "http://host:x", "http://host?q"],
+)
+def test_what_is_no_upstream_is_refused(text: str) -> None:
+    """A mistyped upstream never becomes another one."""
+    with pytest.raises(ValueError, match=r"write aws, embedded, or the URL|must end after"):
+        parse_upstream(text)
+
+
+def test_credentials_in_the_upstream_url_are_refused_without_repeating_them() -> None:
+    """A password put in the wrong place does not reach a log through the message that refuses it."""
+    with pytest.raises(ValueError, match="must not carry credentials") as refusal:
+        parse_upstream("https://user:hunter2@kinesis.example.com")
+    assert "hunter2" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("text", ["", "EU", "eu-central-1.example.com", "eu central"])
+def test_a_region_that_could_change_the_host_name_is_refused(text: str) -> None:
+    """A region becomes a label of the endpoint's host name."""
+    with pytest.raises(ValueError, match="AWS region"):
+        parse_region(text)
