@@ -9,9 +9,12 @@ PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check --no-input
 # Written when everything is installed; older than a lock file or pyproject.toml, it is installed again.
 INSTALLED := $(VENV)/installed
 UV_VENV := $(VENV)-uv
+PIN = $(UV_VENV)/bin/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 $(ARGS)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
+# What the lock files say they were made by.
+export UV_CUSTOM_COMPILE_COMMAND := make lock
 MAKEFLAGS += --no-print-directory --no-builtin-rules
 
 .PHONY: help
@@ -34,7 +37,7 @@ run: $(INSTALLED) ## run the proxy on its embedded Kinesis, with a stream orders
 	@$(BIN)/kinesis-proxy serve --upstream embedded --stream orders:4 $(ARGS)
 
 .PHONY: test
-test: $(INSTALLED) servers ## run the tests (ARGS="-k name" selects)
+test: $(INSTALLED) servers sdks ## run the tests (ARGS="-k name" selects)
 	@$(BIN)/python -m pytest -q $(ARGS)
 
 .PHONY: check
@@ -46,23 +49,26 @@ check: $(INSTALLED) ## what CI runs: linters, types, tests (the import contracts
 
 .PHONY: soak
 soak: $(INSTALLED) servers ## the long form of the end-to-end checks
-	@$(BIN)/python tests/integration/soak.py $(ARGS)
+	@$(BIN)/python -m tests.integration.soak $(ARGS)
 
 .PHONY: bench
 bench: $(INSTALLED) ## measure CPU, memory and latency
-	@$(BIN)/python tests/benchmarks/bench.py $(ARGS)
+	@$(BIN)/python -m tests.benchmarks.bench $(ARGS)
 
 .PHONY: servers
 servers: ## install the independent Kinesis servers that the integration tests use
 	@PYTHON="$(PYTHON)" tests/servers/install
 
+.PHONY: sdks
+sdks: ## install the AWS SDKs of other languages that the conformance tests use
+	@PYTHON="$(PYTHON)" tests/conformance/sdks/install
+
 .PHONY: lock
 lock: ## pin the dependencies anew (ARGS=--upgrade takes the newest)
 	@test -x $(UV_VENV)/bin/uv || { $(PYTHON) -m venv $(UV_VENV) && $(UV_VENV)/bin/python -m pip install --quiet uv; }
-	@UV_CUSTOM_COMPILE_COMMAND='make lock' $(UV_VENV)/bin/uv pip compile --quiet --universal --generate-hashes \
-	    --python-version 3.11 $(ARGS) pyproject.toml -o requirements.lock
-	@UV_CUSTOM_COMPILE_COMMAND='make lock' $(UV_VENV)/bin/uv pip compile --quiet --universal --generate-hashes \
-	    --python-version 3.11 $(ARGS) pyproject.toml --group dev -o requirements-dev.lock
+	@$(PIN) pyproject.toml -o requirements.lock
+	@$(PIN) pyproject.toml --group dev -o requirements-dev.lock
+	@cd tests/servers && $(CURDIR)/$(PIN) requirements.in -o requirements.lock
 
 .PHONY: tables
 tables: $(INSTALLED) ## write the README's tables of settings and metrics anew
@@ -71,6 +77,7 @@ tables: $(INSTALLED) ## write the README's tables of settings and metrics anew
 .PHONY: clean
 clean: ## remove what the other targets made
 	rm -rf $(VENV) $(UV_VENV) tests/servers/.venv tests/servers/node_modules build dist
+	cd tests/conformance/sdks && rm -rf go/build java/target js/node_modules kpl/target
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find proxy tests -name __pycache__ -type d -prune -exec rm -rf {} +
 

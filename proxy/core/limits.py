@@ -35,7 +35,7 @@ class StreamLimits:
     batch_bytes_max: int = 5 * MIB - 64 * KIB  # real refusals were reported just under a computed 5 MiB
     shard_slice_bytes_max: int = 256 * KIB
     in_flight_max: int = 8
-    linger_ns: int = 5 * MILLISECOND_NS
+    linger_ns: int = 2 * MILLISECOND_NS
     delivery_timeout_ns: int = 2500 * MILLISECOND_NS
     backoff_base_ns: int = 50 * MILLISECOND_NS
     backoff_max_ns: int = 1000 * MILLISECOND_NS

@@ -297,7 +297,7 @@ def test_a_relocated_key_is_listed_in_its_new_lane_alone() -> None:
 
 def test_a_lane_that_keeps_its_keys_over_a_new_map_keeps_to_its_tokens() -> None:
     """A new map is no new budget."""
-    schedule, lane = LaneSchedule(unlimited()), lane_of(records_per_second=1000)
+    schedule, lane = LaneSchedule(unlimited(linger_ns=5 * MS)), lane_of(records_per_second=1000)
     list_keys(schedule, lane, *many(20))
     assert len(schedule.drain(10 * MS)) == 10
     schedule.relocate(lambda _: lane)

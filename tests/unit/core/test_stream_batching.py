@@ -210,7 +210,7 @@ def test_the_backlog_of_a_shard_does_not_take_the_company_from_the_others() -> N
 
 def test_lanes_that_wait_for_tokens_share_a_request() -> None:
     """Four shards, one request every five milliseconds, five records of each."""
-    bench = Bench(StreamLimits())
+    bench = Bench(StreamLimits(linger_ns=5 * MS))
     shards = shards_of(4)
     bench.learn(shards)
     for shard in shards:

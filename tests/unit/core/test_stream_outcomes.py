@@ -205,7 +205,7 @@ def test_requests_that_fail_together_are_one_failure() -> None:
 
 def test_a_throttled_shard_backs_off_alone() -> None:
     """Its lane waits, the stream's gate stays open."""
-    bench = Bench()
+    bench = Bench(unlimited(linger_ns=5 * MS))
     low, high = shards_of(2)
     bench.learn([low, high])
     bench.put("low", hash_key=0)
