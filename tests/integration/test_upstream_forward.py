@@ -78,6 +78,27 @@ async def test_body_type_and_target_are_kept_and_the_signature_is_ours() -> None
     ]
 
 
+async def test_operation_that_goes_upstream_is_the_one_that_was_checked() -> None:
+    """A second target in the same request reaches nobody."""
+    asked = request()
+    asked.headers.add("X-Amz-Target", "Kinesis_20131202.PutRecord")  # type: ignore[attr-defined]  # they can be changed
+    async with FaultServer(reply(200, b"{}")) as server, opened(server.url) as upstream:
+        await upstream.forward("ListShards", asked)
+        (sent,) = server.requests
+    assert sent.headers["x-amz-target"] == "Kinesis_20131202.ListShards"
+
+
+@pytest.mark.parametrize("parameter", ["; charset=UTF-8", ";  a=b", "; \udce9", "; \x0b", "; \t"])
+async def test_content_type_that_upstream_could_sign_otherwise_loses_its_parameters(parameter: str) -> None:
+    """A caller cannot make upstream refuse the proxy's own signature."""
+    content_type = "application/x-amz-cbor-1.1"
+    plain = parameter.isascii() and parameter.isprintable()
+    async with FaultServer(reply(200, b"{}")) as server, opened(server.url) as upstream:
+        await upstream.forward("ListShards", request(b"\xa0", Content_Type=content_type + parameter))
+        (sent,) = server.requests
+    assert sent.headers["content-type"] == (content_type + parameter if plain else content_type)
+
+
 async def test_empty_body_is_forwarded_too() -> None:
     """The service knows the error for it."""
     async with (
