@@ -12,6 +12,7 @@ from proxy.kinesis.operations import KNOWN_OPERATIONS
 UNKNOWN_OPERATION = "unknown"
 
 INVALID = "invalid"
+DENIED = "denied"
 DRAINING = "draining"
 INTERNAL_FAILURE = "internal_failure"
 REASON_OF_CODE = {
@@ -19,14 +20,15 @@ REASON_OF_CODE = {
     "LimitExceededException": "limit_exceeded",
     "InternalFailure": INTERNAL_FAILURE,
 }
-REJECTION_REASONS = (INVALID, DRAINING, *REASON_OF_CODE.values())
+REJECTION_REASONS = (INVALID, DENIED, DRAINING, *REASON_OF_CODE.values())
 
 
 class FrontendCounters:
     """Requests and what became of them; all only grow.
 
     `requests` counts by operation and HTTP status. `rejected_records` counts records that were answered without being
-    queued, by reason; a call that is refused as invalid counts as one, since its records may not even be readable.
+    queued, by reason; a call that is refused as invalid or denied counts as one, since its records may not even be
+    readable.
     """
 
     __slots__ = ("rejected_records", "request_seconds", "requests")

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Protocol
 import structlog
 
 from proxy.core.limits import SECOND_NS
-from proxy.frontend.counters import DRAINING, INVALID, UNKNOWN_OPERATION, FrontendCounters
+from proxy.frontend.authentication import require_stream_of_put, require_streams_of_request
+from proxy.frontend.counters import DENIED, DRAINING, INVALID, UNKNOWN_OPERATION, FrontendCounters
 from proxy.frontend.puts import ForwardAlone, PutPath, Refused
 from proxy.kinesis.errors import (
     ERRORS,
@@ -24,7 +25,7 @@ from proxy.kinesis.errors import (
     KinesisError,
     UnknownOperationException,
 )
-from proxy.kinesis.front_door import NotKinesis, code_reply, error_reply, ok_reply, operation_of, require_json
+from proxy.kinesis.front_door import NotKinesis, code_reply, codec_of, error_reply, ok_reply, operation_of
 from proxy.kinesis.http import AbortConnection
 from proxy.kinesis.limits import REQUEST_BYTES_MAX
 from proxy.kinesis.puts import parse_put_record, parse_put_records
@@ -32,13 +33,23 @@ from proxy.kinesis.puts import parse_put_record, parse_put_records
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from proxy.frontend.puts import RecordQueue
+    from proxy.frontend.authentication import Authentication
+    from proxy.frontend.keys import InboundKey
+    from proxy.frontend.puts import PutRecordOutput, PutRecordsOutput, RecordQueue
     from proxy.kinesis.http import Reply, Request
 
 log = structlog.get_logger(__name__)
 
 PUT_RECORD = "PutRecord"
 PUT_RECORDS = "PutRecords"
+PUTS = frozenset({PUT_RECORD, PUT_RECORDS})
+# Operations that no setting lets through, each with the reason that its caller is told.
+NEVER_FORWARDED = {
+    "SubscribeToShard": (
+        "SubscribeToShard is answered by a stream of events that lasts minutes, and the proxy carries whole answers "
+        "only: send it to the service's own endpoint, or read with GetRecords."
+    )
+}
 
 
 class Forwarder(Protocol):
@@ -73,18 +84,25 @@ class Frontend:
         upstream: answers what is forwarded.
         settings: the operator's.
         clock: monotonic nanoseconds.
+        authentication: tells whose request it is and refuses everyone else's; None serves everyone.
 
     Set `draining` to refuse new puts; those that are queued already still get their outcomes.
     """
 
     def __init__(
-        self, queue: RecordQueue, upstream: Forwarder, settings: FrontendSettings, clock: Callable[[], int]
+        self,
+        queue: RecordQueue,
+        upstream: Forwarder,
+        settings: FrontendSettings,
+        clock: Callable[[], int],
+        authentication: Authentication | None = None,
     ) -> None:
         self.draining = False
         self.counters = FrontendCounters()
         self._upstream = upstream
         self._settings = settings
         self._clock = clock
+        self._authentication = authentication
         self._puts = PutPath(
             queue,
             self.counters,
@@ -103,7 +121,8 @@ class Frontend:
         operation = UNKNOWN_OPERATION
         try:
             operation = operation_of(request)
-            reply = await self._answer(operation, request)
+            key = self._caller_of(request, operation)
+            reply = await self._answer(operation, request, key)
         except KinesisError as error:
             reply = error_reply(request, error)
         except Refused as refused:
@@ -119,30 +138,45 @@ class Frontend:
         self.counters.count_request(operation, reply.status, (self._clock() - started_at_ns) / SECOND_NS)
         return reply
 
-    async def _answer(self, operation: str, request: Request) -> Reply:
-        if operation in {PUT_RECORD, PUT_RECORDS}:
+    def _caller_of(self, request: Request, operation: str) -> InboundKey | None:
+        if self._authentication is None:
+            return None
+        try:
+            return self._authentication.caller_of(request, operation)
+        except KinesisError:
+            if operation in PUTS:
+                self.counters.rejected_records[DENIED] += 1
+            raise
+
+    async def _answer(self, operation: str, request: Request, key: InboundKey | None) -> Reply:
+        if operation in PUTS:
             try:
-                return ok_reply(request, await self._put(operation, request))
+                return ok_reply(request, await self._put(operation, request, key))
             except ForwardAlone:
                 return await self._upstream.forward(operation, request)
-            except KinesisError:
-                self.counters.rejected_records[INVALID] += 1
+            except KinesisError as error:
+                self.counters.rejected_records[DENIED if isinstance(error, AccessDeniedException) else INVALID] += 1
                 raise
-        if operation == "SubscribeToShard":
-            raise UnknownOperationException("SubscribeToShard streams events, which the proxy does not carry.")
+        if operation in NEVER_FORWARDED:
+            raise UnknownOperationException(NEVER_FORWARDED[operation])
         forwarded = self._settings.forwarded_operations
         if forwarded is not None and operation not in forwarded:
             setting = self._settings.forwarded_operations_setting
             raise AccessDeniedException(f"The proxy does not forward {operation}: its setting {setting} decides.")
+        require_streams_of_request(key, operation, request)
         return await self._upstream.forward(operation, request)
 
-    async def _put(self, operation: str, request: Request) -> bytes:
-        require_json(request)
+    async def _put(
+        self, operation: str, request: Request, key: InboundKey | None
+    ) -> PutRecordOutput | PutRecordsOutput:
+        codec = codec_of(request)
         if operation == PUT_RECORD:
-            put_record = parse_put_record(request.body)
+            put_record = parse_put_record(request.body, codec)
+            require_stream_of_put(key, operation, put_record)
             self._refuse_while_draining(1)
             return await self._puts.put_record(put_record)
-        put_records = parse_put_records(request.body)
+        put_records = parse_put_records(request.body, codec)
+        require_stream_of_put(key, operation, put_records)
         self._refuse_while_draining(len(put_records.entries))
         return await self._puts.put_records(put_records)
 

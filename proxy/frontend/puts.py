@@ -97,7 +97,9 @@ class Call:
         self._waiting -= records
 
 
-class _PutRecordOutput(msgspec.Struct, omit_defaults=True, gc=False):
+class PutRecordOutput(msgspec.Struct, omit_defaults=True, gc=False):
+    """What a PutRecord is answered, in the wire's names."""
+
     ShardId: str | None
     SequenceNumber: str | None
     EncryptionType: str | None = None
@@ -110,13 +112,12 @@ class _Result(msgspec.Struct, omit_defaults=True, gc=False):
     ErrorMessage: str | None = None
 
 
-class _PutRecordsOutput(msgspec.Struct, omit_defaults=True, gc=False):
+class PutRecordsOutput(msgspec.Struct, omit_defaults=True, gc=False):
+    """What a PutRecords is answered, in the wire's names."""
+
     FailedRecordCount: int
     Records: list[_Result]
     EncryptionType: str | None = None
-
-
-_encode = msgspec.json.encode
 
 
 class PutPath:
@@ -145,7 +146,7 @@ class PutPath:
         self._data_bytes_max = data_bytes_max or DATA_BYTES_MAX
         self._request_bytes_max = request_bytes_max
 
-    async def put_record(self, put: PutRecordInput) -> bytes:
+    async def put_record(self, put: PutRecordInput) -> PutRecordOutput:
         """Queue one record, wait for its outcome and return the call's output.
 
         Raises:
@@ -166,9 +167,9 @@ class PutPath:
         await call.done
         if record.state is not State.ACKNOWLEDGED:
             raise Refused(record.error_code, record.error_message)
-        return _encode(_PutRecordOutput(record.shard_id, record.sequence_number, record.encryption_type))
+        return PutRecordOutput(record.shard_id, record.sequence_number, record.encryption_type)
 
-    async def put_records(self, put: PutRecordsInput) -> bytes:
+    async def put_records(self, put: PutRecordsInput) -> PutRecordsOutput:
         """Queue a call's records, wait for their outcomes and return the call's output.
 
         Raises:
@@ -187,7 +188,7 @@ class PutPath:
         rejection = self._queue.append(stream_name, put.stream_arn, records)
         if rejection is None:
             await call.done
-            return _encode(_output_of([_result_of(record) for record in records], records))
+            return _output_of([_result_of(record) for record in records], records)
         unqueued = len(records) - rejection.accepted
         self._counters.count_rejection(rejection.code, unqueued)
         if rejection.accepted:
@@ -195,7 +196,7 @@ class PutPath:
             await call.done
         results = [_result_of(record) for record in records[: rejection.accepted]]
         results += [_Result(ErrorCode=rejection.code, ErrorMessage=rejection.message)] * unqueued
-        return _encode(_output_of(results, records))
+        return _output_of(results, records)
 
     def _record_of(self, entry: PutEntry, position: int | None, summary: StreamSummary | None, call: Call) -> Record:
         """Build a record that fits its stream, as far as the stream is known.
@@ -244,7 +245,7 @@ def _result_of(record: Record) -> _Result:
     return _Result(ErrorCode=record.error_code, ErrorMessage=record.error_message)
 
 
-def _output_of(results: list[_Result], records: Sequence[Record]) -> _PutRecordsOutput:
+def _output_of(results: list[_Result], records: Sequence[Record]) -> PutRecordsOutput:
     """Put results together, or raise the one error that they all are."""
     failed = [result for result in results if result.ErrorCode is not None]
     if len(failed) == len(results):
@@ -252,4 +253,4 @@ def _output_of(results: list[_Result], records: Sequence[Record]) -> _PutRecords
         if code not in PER_RECORD_CODES and all(result.ErrorCode == code for result in failed):
             raise Refused(code, failed[0].ErrorMessage)
     encryption_type = next((record.encryption_type for record in records if record.encryption_type is not None), None)
-    return _PutRecordsOutput(len(failed), results, encryption_type)
+    return PutRecordsOutput(len(failed), results, encryption_type)

@@ -17,25 +17,20 @@ from http import HTTPStatus
 from itertools import count
 from typing import TYPE_CHECKING
 
-import msgspec
-
-from proxy.kinesis import json_body
+from proxy.kinesis.codecs import CBOR, JSON
 from proxy.kinesis.errors import SerializationException, UnknownOperationException
 from proxy.kinesis.http import Reply
 from proxy.kinesis.operations import KNOWN_OPERATIONS
 
 if TYPE_CHECKING:
+    from proxy.kinesis.codecs import Codec
     from proxy.kinesis.errors import KinesisError
     from proxy.kinesis.http import Request
 
-JSON = "application/x-amz-json-1.1"
-CBOR = "application/x-amz-cbor-1.1"
 _PLAIN_JSON = "application/json"
 
 _SERVICE = "Kinesis_20131202"
 _OPERATION_OF_TARGET = {f"{_SERVICE}.{operation}": operation for operation in KNOWN_OPERATIONS}
-
-_encode = msgspec.json.encode
 
 
 class NotKinesis(Exception):  # noqa: N818 - a finding that carries its own answer, not an error of the service
@@ -56,14 +51,23 @@ def operation_of(request: Request) -> str:
     """
     headers = request.headers
     operation = _OPERATION_OF_TARGET.get(headers.get("X-Amz-Target", ""))
-    if operation is not None and request.body and request.method == "POST" and headers.get("Content-Type") == JSON:
+    content_type = headers.get("Content-Type")
+    if operation is not None and request.body and request.method == "POST" and content_type == JSON.content_type:
         return operation
     return _operation_of_unusual(request, operation)
 
 
-def ok_reply(request: Request, body: bytes) -> Reply:
-    """Answer with an operation's output, already encoded in the request's format."""
-    return Reply(HTTPStatus.OK, body, _headers(_answer_type(request)))
+def codec_of(request: Request) -> Codec:
+    """Return the format that a request is in, and is answered in; JSON where it does not say CBOR."""
+    if request.headers.get("Content-Type") == JSON.content_type:
+        return JSON
+    return CBOR if _content_type(request) == CBOR.content_type else JSON
+
+
+def ok_reply(request: Request, output: object) -> Reply:
+    """Answer with an operation's output, in the request's format; None is an operation without output."""
+    codec = codec_of(request)
+    return Reply(HTTPStatus.OK, b"" if output is None else codec.encode(output), _headers(codec))
 
 
 def error_reply(request: Request, error: KinesisError) -> Reply:
@@ -74,22 +78,10 @@ def error_reply(request: Request, error: KinesisError) -> Reply:
 def code_reply(request: Request, status: int, code: str, message: str | None, message_member: str = "message") -> Reply:
     """Answer with an error code that may have no class of its own, as one from upstream."""
     document = {"__type": code} if message is None else {"__type": code, message_member: message}
-    answer_type = _answer_type(request)
-    headers = _headers(answer_type)
+    codec = _error_codec(request)
+    headers = _headers(codec)
     headers["x-amzn-ErrorType"] = code
-    return Reply(status, _cbor_of(document) if answer_type == CBOR else _encode(document), headers)
-
-
-def require_json(request: Request) -> None:
-    """Refuse a body that is not JSON, for an operation whose body must be read here.
-
-    Raises:
-        SerializationException: the body is CBOR.
-    """
-    if _content_type(request) == CBOR:
-        raise SerializationException(
-            f"{CBOR} is not supported for this operation. Switch CBOR off in the SDK, so that it sends {JSON}."
-        )
+    return Reply(status, codec.encode(document), headers)
 
 
 def _operation_of_unusual(request: Request, operation: str | None) -> str:
@@ -99,26 +91,20 @@ def _operation_of_unusual(request: Request, operation: str | None) -> str:
     if not request.body:
         raise UnknownOperationException if operation is None else SerializationException
     content_type = _content_type(request)
-    if content_type == CBOR:
-        # read by whoever the request is for
-        readable = True
-    elif content_type in {JSON, _PLAIN_JSON}:
-        readable = _is_readable(request.body)
-    else:
+    if content_type not in {JSON.content_type, CBOR.content_type, _PLAIN_JSON}:
         service, _, named = request.headers.get("X-Amz-Target", "").partition(".")
         raise NotKinesis(_unknown_operation_reply() if service and named else _unauthorized_reply())
     if content_type == _PLAIN_JSON:
-        raise NotKinesis(_plain_json_reply(readable=readable))
-    if not readable:
-        raise SerializationException
-    if operation is None:
-        raise UnknownOperationException
-    return operation
+        raise NotKinesis(_plain_json_reply(readable=_is_readable(request.body, JSON)))
+    if operation is not None:
+        # read by whoever the request is for
+        return operation
+    raise UnknownOperationException if _is_readable(request.body, codec_of(request)) else SerializationException
 
 
-def _is_readable(body: bytes) -> bool:
+def _is_readable(body: bytes, codec: Codec) -> bool:
     try:
-        json_body.decode(body)
+        codec.decode(body)
     except SerializationException as error:
         # with a text it is a readable body of the wrong form, which the operation's own checks report
         return error.message is not None
@@ -129,12 +115,11 @@ def _content_type(request: Request) -> str:
     return request.headers.get("Content-Type", "").partition(";")[0].strip()
 
 
-def _answer_type(request: Request) -> str:
-    """Return the answer's content type: CBOR for CBOR, and for a bodiless request that does not say JSON."""
-    if request.headers.get("Content-Type") == JSON:
-        return JSON
-    content_type = _content_type(request)
-    return CBOR if content_type == CBOR or (content_type != JSON and not request.body) else JSON
+def _error_codec(request: Request) -> Codec:
+    """Return an error's format: as the request's, but CBOR for one without a body that does not say JSON."""
+    if request.body or _content_type(request) == JSON.content_type:
+        return codec_of(request)
+    return CBOR
 
 
 def _unauthorized_reply() -> Reply:
@@ -155,7 +140,7 @@ def _plain_json_reply(*, readable: bool) -> Reply:
     name = "UnknownOperationException" if readable else "SerializationException"
     reply = _bare_reply(
         HTTPStatus.NOT_FOUND if readable else HTTPStatus.BAD_REQUEST,
-        _encode({"Output": {"__type": f"com.amazon.coral.service#{name}"}, "Version": "1.0"}),
+        JSON.encode({"Output": {"__type": f"com.amazon.coral.service#{name}"}, "Version": "1.0"}),
     )
     reply.headers["Content-Type"] = _PLAIN_JSON
     return reply
@@ -165,9 +150,9 @@ def _bare_reply(status: int, body: bytes) -> Reply:
     return Reply(status, body, _identity_headers())
 
 
-def _headers(content_type: str) -> dict[str, str]:
+def _headers(codec: Codec) -> dict[str, str]:
     headers = _identity_headers()
-    headers["Content-Type"] = content_type
+    headers["Content-Type"] = codec.content_type
     return headers
 
 
@@ -182,13 +167,3 @@ _request_number = count(1)
 def _identity_headers() -> dict[str, str]:
     number = f"{next(_request_number):012x}"
     return {"x-amzn-RequestId": _REQUEST_ID_HEAD + number, "x-amz-id-2": _EXTENDED_ID_HEAD + number}
-
-
-def _cbor_of(document: dict[str, str]) -> bytes:
-    """Encode a map of texts as CBOR (RFC 8949): all that an error's body needs."""
-    parts = [bytes([0xA0 + len(document)])]
-    for text in (part for member in document.items() for part in member):
-        encoded = text.encode()
-        # a text's head with its length in four bytes is always allowed
-        parts += [b"\x7a", len(encoded).to_bytes(4), encoded]
-    return b"".join(parts)

@@ -12,6 +12,13 @@ import json
 from typing import Any, NoReturn
 
 from proxy.kinesis.errors import SerializationException
+from proxy.kinesis.limits import PARTITION_KEY_CHARACTERS_MAX, RECORDS_PER_REQUEST_MAX
+from proxy.kinesis.validation import require_object
+
+# A body of small items becomes eighty times its size, so the characters that separate items are counted, wherever they
+# stand: beyond those that 500 partition keys can be made of, there is no sense in more.
+_SEPARATORS = (b",", b"{", b"[")
+SEPARATORS_MAX = RECORDS_PER_REQUEST_MAX * PARTITION_KEY_CHARACTERS_MAX + 16_384
 
 # Above this many digits no integer of the API is meant; as a float it costs nothing and is refused or cut later.
 _INTEGER_DIGITS_MAX = 40
@@ -22,17 +29,16 @@ def decode(body: bytes) -> dict[str, Any]:
     """Decode a body into its one object.
 
     Raises:
-        SerializationException: not UTF-8, not JSON, nested beyond reason, no object, or a member given twice.
+        SerializationException: not UTF-8, not JSON, too many items, nested beyond reason, no object, or a member given
+            twice.
     """
+    if len(body) > SEPARATORS_MAX and sum(map(body.count, _SEPARATORS)) > SEPARATORS_MAX:
+        raise SerializationException
     try:
         document = _decoder.decode(body.decode())
     except (ValueError, RecursionError):
         raise SerializationException from None
-    if isinstance(document, list):
-        raise SerializationException("Start of list found where not expected")
-    if not isinstance(document, dict):
-        raise SerializationException
-    return document
+    return require_object(document)
 
 
 def _object_of(members: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -6,11 +6,15 @@ Two patterns of the model have since gained `^(…)$`; the texts keep the record
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from proxy.kinesis import json_body, limits
+from proxy.kinesis import limits
+from proxy.kinesis.codecs import JSON
 from proxy.kinesis.stream_names import STREAM_ARN_PATTERN, STREAM_NAME_PATTERN
 from proxy.kinesis.validation import Kind, Shape, validate
+
+if TYPE_CHECKING:
+    from proxy.kinesis.codecs import Codec
 
 HASH_KEY_PATTERN = r"0|([1-9]\d{0,38})"
 SEQUENCE_NUMBER_PATTERN = r"0|([1-9]\d{0,128})"
@@ -192,18 +196,19 @@ KNOWN_OPERATIONS = OPERATIONS | {
 }
 
 
-def parse(operation: str, body: bytes) -> dict[str, Any]:
-    """Decode an operation's body, check types, then constraints; blobs stay base64.
+def parse(operation: str, body: bytes, codec: Codec = JSON) -> dict[str, Any]:
+    """Decode an operation's body, check types, then constraints; blobs are base64.
 
     Args:
         operation: one of `OPERATIONS`.
         body: as received.
+        codec: the body's format.
 
     Returns:
         The known members that are present and not null, under their wire names.
 
     Raises:
-        SerializationException: the body is no object of JSON, or a member has the wrong type.
+        SerializationException: the body is no object in its format, or a member has the wrong type.
         ValidationException: constraints are violated; the message lists them.
     """
-    return validate(_INPUTS[operation], json_body.decode(body))
+    return validate(_INPUTS[operation], codec.decode(body))

@@ -1,9 +1,10 @@
 """Decodes PutRecord and PutRecords: fast where the body is plain, exact where it is not.
 
 The fast path decodes into typed objects and takes the result only if every constraint holds and the body contains
-nothing else. That it contains nothing else is shown by counting its quotation marks. Each expected member accounts for
-exactly four: two for its name, two for its text. Anything more (a member given twice, a null, a boolean, a member not
-expected, an escaped quotation mark) adds at least one and takes none away. So equal counts mean: these, each once.
+nothing else. That it contains nothing else is shown by counting members; in JSON, by counting quotation marks. Each
+expected member accounts for exactly four: two for its name, two for its text. Anything more (a member given twice, a
+null, a boolean, a member not expected, an escaped quotation mark) adds at least one and takes none away. So equal
+counts mean: these, each once.
 
 Whatever is not plain goes to `operations.parse`, which decides it exactly and raises the service's error.
 
@@ -13,21 +14,28 @@ Must never know: streams, queues, who asks.
 from __future__ import annotations
 
 import re
+from base64 import b64encode
 from binascii import a2b_base64
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from proxy.core.hashing import HASH_KEY_MAX
 from proxy.kinesis import operations
+from proxy.kinesis.codecs import CBOR, JSON
 from proxy.kinesis.errors import explicit_hash_key_out_of_range, stream_id_not_supported
 from proxy.kinesis.limits import DATA_BYTES_MAX, PARTITION_KEY_CHARACTERS_MAX, RECORDS_PER_REQUEST_MAX
 from proxy.kinesis.operations import HASH_KEY_PATTERN, SEQUENCE_NUMBER_PATTERN
 from proxy.kinesis.stream_names import is_stream_arn, is_stream_name
 from proxy.kinesis.validation import blob_bytes
 
+if TYPE_CHECKING:
+    from proxy.kinesis.codecs import Codec
+
 _QUOTES_PER_MEMBER = 4
 _QUOTES_PER_NAME = 2
+# What the fast path meets in a body that is not plain.
+_NOT_PLAIN = (msgspec.MsgspecError, ValueError, KeyError, TypeError, RecursionError)
 # The last character before the padding carries bits beyond the data; they must be zero.
 _LAST_BEFORE_ONE_PAD = frozenset("AEIMQUYcgkosw048")
 _LAST_BEFORE_TWO_PADS = frozenset("AQgw")
@@ -49,7 +57,7 @@ class PutEntry(msgspec.Struct, gc=False):
     data: str = msgspec.field(name="Data")
     partition_key: str = msgspec.field(name="PartitionKey", default="")
     explicit_hash_key: str | None = msgspec.field(name="ExplicitHashKey", default=None)
-    # set after decoding; a sender that names it fails the count of quotation marks
+    # set after decoding; a sender that names it fails the count of members
     data_bytes: int = 0
 
 
@@ -75,7 +83,7 @@ _decode_put_record = msgspec.json.Decoder(PutRecordInput).decode
 _decode_put_records = msgspec.json.Decoder(PutRecordsInput).decode
 
 
-def parse_put_record(body: bytes) -> PutRecordInput:
+def parse_put_record(body: bytes, codec: Codec = JSON) -> PutRecordInput:
     """Decode and validate a PutRecord body.
 
     Raises:
@@ -83,20 +91,18 @@ def parse_put_record(body: bytes) -> PutRecordInput:
         InvalidArgumentException: the reserved member StreamId is given.
     """
     try:
-        put = _decode_put_record(body)
-        quotes = _quotes_of_entry(put) + _quotes_of_stream(put)
-    except (msgspec.MsgspecError, ValueError, RecursionError):
-        return _parse_put_record_exactly(body)
+        put, members = _typed_put_record(body, codec)
+        expected = _members_of_entry(put) + _members_of_stream(put)
+    except _NOT_PLAIN:
+        return _parse_put_record_exactly(body, codec)
     if put.sequence_number_for_ordering is not None:
         if not _is_sequence_number(put.sequence_number_for_ordering):
-            return _parse_put_record_exactly(body)
-        quotes += _QUOTES_PER_MEMBER
-    if body.count(b'"') != quotes:
-        return _parse_put_record_exactly(body)
-    return put
+            return _parse_put_record_exactly(body, codec)
+        expected += 1
+    return put if members == expected else _parse_put_record_exactly(body, codec)
 
 
-def parse_put_records(body: bytes) -> PutRecordsInput:
+def parse_put_records(body: bytes, codec: Codec = JSON) -> PutRecordsInput:
     """Decode and validate a PutRecords body.
 
     Raises:
@@ -104,13 +110,13 @@ def parse_put_records(body: bytes) -> PutRecordsInput:
         InvalidArgumentException: the reserved member StreamId is given.
     """
     try:
-        put = _decode_put_records(body)
-        quotes = _QUOTES_PER_NAME + _quotes_of_stream(put) + sum(map(_quotes_of_entry, put.entries))
-    except (msgspec.MsgspecError, ValueError, RecursionError):
-        return _parse_put_records_exactly(body)
-    if not 1 <= len(put.entries) <= RECORDS_PER_REQUEST_MAX or body.count(b'"') != quotes:
-        return _parse_put_records_exactly(body)
-    return put
+        put, members = _typed_put_records(body, codec)
+        if not 1 <= len(put.entries) <= RECORDS_PER_REQUEST_MAX:
+            return _parse_put_records_exactly(body, codec)
+        expected = _members_of_stream(put) + sum(map(_members_of_entry, put.entries))
+    except _NOT_PLAIN:
+        return _parse_put_records_exactly(body, codec)
+    return put if members == expected else _parse_put_records_exactly(body, codec)
 
 
 def check_explicit_hash_key(explicit_hash_key: str) -> None:
@@ -123,8 +129,33 @@ def check_explicit_hash_key(explicit_hash_key: str) -> None:
         raise explicit_hash_key_out_of_range(explicit_hash_key)
 
 
-def _quotes_of_entry(entry: PutEntry) -> int:
-    """Return the quotation marks that a plain entry accounts for, and set its data's size.
+def _typed_put_record(body: bytes, codec: Codec) -> tuple[PutRecordInput, float]:
+    """Decode without validating, and count the members: in CBOR all, in JSON a fourth of the quotation marks.
+
+    Raises:
+        SerializationException: the body is no object of CBOR.
+        One of _NOT_PLAIN: it is not plain.
+    """
+    if codec is not CBOR:
+        return _decode_put_record(body), body.count(b'"') / _QUOTES_PER_MEMBER
+    members = codec.decode(body)
+    members["Data"] = b64encode(members["Data"]).decode()
+    return msgspec.convert(members, PutRecordInput), len(members)
+
+
+def _typed_put_records(body: bytes, codec: Codec) -> tuple[PutRecordsInput, float]:
+    """Decode without validating, and count the members of the call and of its records; otherwise as above."""
+    if codec is not CBOR:
+        return _decode_put_records(body), (body.count(b'"') - _QUOTES_PER_NAME) / _QUOTES_PER_MEMBER
+    members = codec.decode(body)
+    entries = members["Records"]
+    for entry in entries:
+        entry["Data"] = b64encode(entry["Data"]).decode()
+    return msgspec.convert(members, PutRecordsInput), len(members) - 1 + sum(map(len, entries))
+
+
+def _members_of_entry(entry: PutEntry) -> int:
+    """Return how many members a plain entry has, and set its data's size.
 
     Raises:
         ValueError: the entry is not plain.
@@ -140,32 +171,27 @@ def _quotes_of_entry(entry: PutEntry) -> int:
     if data_bytes > DATA_BYTES_MAX or not 1 <= len(entry.partition_key) <= PARTITION_KEY_CHARACTERS_MAX:
         raise ValueError
     if entry.explicit_hash_key is None:
-        return 2 * _QUOTES_PER_MEMBER
+        return 2
     if not _is_hash_key(entry.explicit_hash_key):
         raise ValueError
-    return 3 * _QUOTES_PER_MEMBER
+    return 3
 
 
-def _quotes_of_stream(put: PutRecordInput | PutRecordsInput) -> int:
-    """Return the quotation marks that the stream's members account for.
+def _members_of_stream(put: PutRecordInput | PutRecordsInput) -> int:
+    """Return how many members name the stream.
 
     Raises:
         ValueError: a member is not plain.
     """
-    quotes = 0
-    if put.stream_name is not None:
-        if not is_stream_name(put.stream_name):
-            raise ValueError
-        quotes = _QUOTES_PER_MEMBER
-    if put.stream_arn is not None:
-        if not is_stream_arn(put.stream_arn):
-            raise ValueError
-        quotes += _QUOTES_PER_MEMBER
-    return quotes
+    if put.stream_name is not None and not is_stream_name(put.stream_name):
+        raise ValueError
+    if put.stream_arn is not None and not is_stream_arn(put.stream_arn):
+        raise ValueError
+    return (put.stream_name is not None) + (put.stream_arn is not None)
 
 
-def _parse_put_record_exactly(body: bytes) -> PutRecordInput:
-    members = _members_of("PutRecord", body)
+def _parse_put_record_exactly(body: bytes, codec: Codec) -> PutRecordInput:
+    members = _members_of("PutRecord", body, codec)
     return PutRecordInput(
         data=members["Data"],
         partition_key=members.get("PartitionKey", ""),
@@ -178,8 +204,8 @@ def _parse_put_record_exactly(body: bytes) -> PutRecordInput:
     )
 
 
-def _parse_put_records_exactly(body: bytes) -> PutRecordsInput:
-    members = _members_of("PutRecords", body)
+def _parse_put_records_exactly(body: bytes, codec: Codec) -> PutRecordsInput:
+    members = _members_of("PutRecords", body, codec)
     return PutRecordsInput(
         entries=[
             PutEntry(
@@ -196,8 +222,8 @@ def _parse_put_records_exactly(body: bytes) -> PutRecordsInput:
     )
 
 
-def _members_of(operation: str, body: bytes) -> dict[str, Any]:
-    members = operations.parse(operation, body)
+def _members_of(operation: str, body: bytes, codec: Codec) -> dict[str, Any]:
+    members = operations.parse(operation, body, codec)
     if "StreamId" in members:
         raise stream_id_not_supported()
     return members

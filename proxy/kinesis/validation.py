@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 import re
+from base64 import b64encode
 from binascii import a2b_base64
 from dataclasses import dataclass, field
 from enum import Enum
@@ -30,6 +31,8 @@ INTEGER_MAX = 2**31 - 1
 INTEGER_MIN = -(2**31)
 
 _BOOLEAN_TEXTS = {"TRUE": True, "1": True, "YES": True, "FALSE": False, "0": False, "NO": False}
+# How the service's texts call what came; only CBOR has bytes, and the word for them is not known [?].
+_SOURCES = {bool: "java.lang.Boolean", str: "java.lang.String", bytes: "java.nio.HeapByteBuffer"}
 _not_base64 = re.compile(r"[^a-zA-Z0-9+/=]|=[^=]")
 _canonical_base64 = re.compile(r"(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/][AQgw]==|[A-Za-z0-9+/]{2}[AEIMQUYcgkosw048]=)?")
 _lone_surrogate = re.compile("[\ud800-\udfff]")
@@ -98,6 +101,19 @@ def validate(structure: Shape, document: Mapping[str, Any]) -> dict[str, Any]:
     return members
 
 
+def require_object(document: object) -> dict[str, Any]:
+    """Return a decoded body that is the one object which an input must be.
+
+    Raises:
+        SerializationException: it is anything else.
+    """
+    if isinstance(document, list):
+        raise SerializationException("Start of list found where not expected")
+    if not isinstance(document, dict):
+        raise SerializationException
+    return document
+
+
 def blob_bytes(text: str) -> int:
     """Return the decoded size of valid base64."""
     return len(text) // 4 * 3 - text[-2:].count("=")
@@ -122,10 +138,12 @@ def _converted(shape: Shape, value: Any) -> Any:  # noqa: ANN401 - JSON in, JSON
             return _converted_members(shape, value)
         case Kind.MAP:
             _refuse_unless(dict, value, "Expected map or null")
-            return {_text(key): _converted_item(shape, item) for key, item in value.items()}
+            return {_key(key): _converted_item(shape, item) for key, item in value.items()}
         case Kind.LIST:
             _refuse_unless(list, value, "Expected list or null")
             return [_converted_item(shape, item) for item in value]
+        case Kind.BLOB if isinstance(value, bytes):
+            return b64encode(value).decode()
         case _:
             return _converted_scalar(shape.kind, value)
 
@@ -160,16 +178,20 @@ def _converted_scalar(kind: Kind, value: Any) -> str | bool | float:  # noqa: AN
         case Kind.BOOLEAN, bool():
             return value
         case _, bool():
-            source = "java.lang.Boolean"
+            pass
         case Kind.INTEGER, int() | float():
-            return int(min(max(value, INTEGER_MIN), INTEGER_MAX))
+            return _integer(value)
         case Kind.TIMESTAMP, int() | float():
             return _instant(value)
-        case _, str():
-            source = "java.lang.String"
-        case _:
-            source = "com.amazon.coral.value.json.numbers.TruncatingBigNumber"
+    source = _SOURCES.get(type(value), "com.amazon.coral.value.json.numbers.TruncatingBigNumber")
     raise SerializationException(f"class {source} can not be converted to {kind.value}")
+
+
+def _key(value: str | bytes) -> str:
+    # a map's key in CBOR may be a byte string
+    if isinstance(value, bytes):
+        raise SerializationException
+    return _text(value)
 
 
 def _text(value: str) -> str:
@@ -184,6 +206,13 @@ def _boolean(value: str) -> bool:
     if upper not in _BOOLEAN_TEXTS:
         raise SerializationException(f"'{_echo(upper)}' can not be converted to an Boolean")
     return _BOOLEAN_TEXTS[upper]
+
+
+def _integer(value: float) -> int:
+    # CBOR has a float that is no number
+    if math.isnan(value):
+        raise SerializationException
+    return int(min(max(value, INTEGER_MIN), INTEGER_MAX))
 
 
 def _instant(value: float) -> float:

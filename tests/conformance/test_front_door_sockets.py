@@ -19,9 +19,11 @@ from proxy.core.record import State
 from proxy.core.shard_map import StreamSummary
 from proxy.core.stream import Rejection
 from proxy.kinesis.limits import BODY_BYTES_MAX, MIB
-from proxy.transport.http1 import HttpServer
+from proxy.transport.limits import HttpLimits
+from proxy.transport.server import HttpServer
 from tests.conformance.front_door_vectors import STREAM, read_vectors
-from tests.conformance.test_front_door import check_answer, exchange
+from tests.conformance.test_front_door import SIGNED, check_answer, exchange
+from tests.support.http2_client import Http2Client
 from tests.unit.frontend.frontend_fakes import FakeQueue, FakeUpstream, failed, frontend_of
 
 if TYPE_CHECKING:
@@ -38,7 +40,8 @@ class Served:
         self.queue.known = StreamSummary(ARN, 1)
         self.upstream = FakeUpstream()
         self.server = HttpServer(
-            frontend_of(self.queue, self.upstream).handle, request_bytes_max=BODY_BYTES_MAX, linger_seconds=0.05
+            frontend_of(self.queue, self.upstream).handle,
+            HttpLimits(request_bytes_max=BODY_BYTES_MAX, linger_seconds=0.05),
         )
 
     @asynccontextmanager
@@ -73,6 +76,21 @@ def test_every_vector_is_answered_on_one_connection() -> None:
             for vector in vectors:
                 queued = len(served.queue.queued)
                 check_answer(vector.expected, *exchange(connection, vector))
+                assert (len(served.queue.queued) > queued) == (vector.expected.status == 200), vector.name
+            assert served.server.connections == 1
+
+    against_server(talk)
+
+
+def test_every_vector_has_the_same_answer_over_http2() -> None:
+    """Nothing about a request is decided by the transport; one connection takes them all."""
+    vectors = [vector for vector in read_vectors() if len(vector.body) <= BODY_BYTES_MAX]
+
+    def talk(served: Served) -> None:
+        with Http2Client(served.server.port) as client:
+            for vector in vectors:
+                queued = len(served.queue.queued)
+                check_answer(vector.expected, *client.request(vector.method, {**SIGNED, **vector.headers}, vector.body))
                 assert (len(served.queue.queued) > queued) == (vector.expected.status == 200), vector.name
             assert served.server.connections == 1
 

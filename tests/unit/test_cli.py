@@ -49,7 +49,7 @@ def test_every_setting_is_a_flag(capsys: pytest.CaptureFixture[str], command: st
     assert code == 0
     for name in Settings.model_fields:
         assert f" {flag_of(name)}" in out
-    assert "[default: 5; a whole number" in out
+    assert "[default: 2; a whole number" in out
 
 
 def test_emulate_offers_what_the_emulator_reads(capsys: pytest.CaptureFixture[str]) -> None:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from proxy.core.record import Record
     from proxy.core.shard_map import StreamSummary
     from proxy.core.stream import Rejection
+    from proxy.frontend.authentication import Authentication
 
 JSON = "application/x-amz-json-1.1"
 SETTING = "--forward"
@@ -108,10 +109,11 @@ def frontend_of(
     *,
     forwarded: frozenset[str] | None = None,
     data_bytes_max: int = 0,
+    authentication: Authentication | None = None,
 ) -> Frontend:
     """Build a frontend on fakes."""
     settings = FrontendSettings(forwarded, SETTING, data_bytes_max=data_bytes_max)
-    return Frontend(queue, upstream or FakeUpstream(), settings, ticking_clock())
+    return Frontend(queue, upstream or FakeUpstream(), settings, ticking_clock(), authentication)
 
 
 def request_of(operation: str, body: bytes | dict[str, Any], content_type: str = JSON) -> Request:

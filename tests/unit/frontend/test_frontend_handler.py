@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from cbor2 import dumps, loads
 from multidict import CIMultiDict
 from structlog.testing import capture_logs
 
@@ -21,6 +22,8 @@ from tests.unit.frontend.frontend_fakes import (
     request_of,
 )
 
+CBOR = "application/x-amz-cbor-1.1"
+
 
 async def test_operation_on_the_allowlist_is_forwarded_untouched() -> None:
     """The body is not read here; upstream's answer is the answer."""
@@ -33,7 +36,7 @@ async def test_operation_on_the_allowlist_is_forwarded_untouched() -> None:
 async def test_cbor_body_is_forwarded_undecoded() -> None:
     """What is not read here may be in either format."""
     upstream = FakeUpstream()
-    await frontend_of(FakeQueue(), upstream).handle(request_of("ListShards", b"\xa0", "application/x-amz-cbor-1.1"))
+    await frontend_of(FakeQueue(), upstream).handle(request_of("ListShards", b"\xa0", CBOR))
     assert upstream.forwarded == [("ListShards", b"\xa0")]
 
 
@@ -59,6 +62,19 @@ async def test_without_an_allowlist_every_other_operation_is_forwarded() -> None
     reply = await frontend.handle(request_of("SubscribeToShard", {}))
     assert (reply.status, output_of(reply)["__type"]) == (400, "UnknownOperationException")
     assert "SubscribeToShard" in output_of(reply)["message"]
+    assert "stream of events" in output_of(reply)["message"]
+
+
+async def test_put_under_the_name_of_another_operation_is_that_operation() -> None:
+    """What goes upstream unqueued goes under the operation that was checked, whatever its body would say elsewhere."""
+    queue, upstream = FakeQueue(), FakeUpstream()
+    request = put_record_request()
+    del request.headers["x-amz-target"]  # type: ignore[attr-defined]  # a test's own headers can be changed
+    request.headers.add("X-Amz-Target", "Kinesis_20131202.ListShards")  # type: ignore[attr-defined]
+    request.headers.add("X-Amz-Target", "Kinesis_20131202.PutRecord")  # type: ignore[attr-defined]
+    await frontend_of(queue, upstream, forwarded=frozenset({"ListShards"})).handle(request)
+    assert [operation for operation, _ in upstream.forwarded] == ["ListShards"]
+    assert not queue.queued
 
 
 async def test_puts_need_no_place_on_the_allowlist() -> None:
@@ -67,13 +83,29 @@ async def test_puts_need_no_place_on_the_allowlist() -> None:
     assert reply.status == 200
 
 
-async def test_cbor_put_is_refused_in_cbor() -> None:
-    """With a text that says what to switch."""
+async def test_cbor_put_is_queued_and_answered_in_cbor() -> None:
+    """Data is base64 in the queue, whatever it came in."""
     queue = FakeQueue()
-    reply = await frontend_of(queue).handle(request_of("PutRecord", b"\xa0", "application/x-amz-cbor-1.1"))
-    assert reply.status == 400
-    assert reply.headers["Content-Type"] == "application/x-amz-cbor-1.1"
-    assert b"Switch CBOR off" in reply.body
+    body = dumps({"StreamName": "orders", "PartitionKey": "a", "Data": b"\x00\xff"})
+    reply = await frontend_of(queue).handle(request_of("PutRecord", body, CBOR))
+    assert (reply.status, reply.headers["Content-Type"]) == (200, CBOR)
+    assert loads(reply.body) == {"ShardId": "shardId-000000000000", "SequenceNumber": "0"}
+    body = dumps({"StreamName": "orders", "Records": [{"PartitionKey": "a", "Data": b""}] * 2})
+    reply = await frontend_of(queue).handle(request_of("PutRecords", body, CBOR))
+    assert loads(reply.body)["FailedRecordCount"] == 0
+    assert [result["SequenceNumber"] for result in loads(reply.body)["Records"]] == ["1", "2"]
+    assert [record.data for record in queue.queued] == ["AP8=", "", ""]
+
+
+async def test_bad_cbor_put_is_refused_in_cbor() -> None:
+    """In the words that the same request gets in JSON."""
+    queue = FakeQueue()
+    reply = await frontend_of(queue).handle(request_of("PutRecord", dumps({"Data": True}), CBOR))
+    assert (reply.status, reply.headers["Content-Type"]) == (400, CBOR)
+    assert loads(reply.body) == {
+        "__type": "SerializationException",
+        "Message": "class java.lang.Boolean can not be converted to a Blob",
+    }
     assert not queue.queued
 
 

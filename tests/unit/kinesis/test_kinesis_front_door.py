@@ -5,14 +5,19 @@ from __future__ import annotations
 import json
 import re
 from base64 import b64decode
+from typing import TYPE_CHECKING
 
 import pytest
 from multidict import CIMultiDict
 
+from proxy.kinesis import codecs
 from proxy.kinesis.errors import InternalFailure, SerializationException, UnknownOperationException, ValidationException
-from proxy.kinesis.front_door import NotKinesis, code_reply, error_reply, ok_reply, operation_of, require_json
+from proxy.kinesis.front_door import NotKinesis, code_reply, codec_of, error_reply, ok_reply, operation_of
 from proxy.kinesis.http import Request
 from proxy.kinesis.operations import KNOWN_OPERATIONS
+
+if TYPE_CHECKING:
+    from proxy.kinesis.errors import KinesisError
 
 JSON = "application/x-amz-json-1.1"
 CBOR = "application/x-amz-cbor-1.1"
@@ -94,7 +99,7 @@ def test_request_in_no_format_of_the_service_is_turned_away(
 
 def test_every_answer_has_its_ids() -> None:
     """A request id in the form of a UUID, and an extended id of 64 to 80 bytes, never the same twice."""
-    replies = [ok_reply(request_of(), b"{}") for _ in range(1000)]
+    replies = [ok_reply(request_of(), {}) for _ in range(1000)]
     for reply in replies[:10]:
         assert re.fullmatch(
             "[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-8[0-9a-f]{3}-[0-9a-f]{12}", reply.headers["x-amzn-RequestId"]
@@ -105,10 +110,12 @@ def test_every_answer_has_its_ids() -> None:
 
 
 def test_success_is_answered_in_the_format_of_the_request() -> None:
-    """With the body as it is given."""
-    reply = ok_reply(request_of(), b'{"ShardId":"x"}')
+    """An operation without output is answered with nothing."""
+    reply = ok_reply(request_of(), {"ShardId": "x"})
     assert (reply.status, reply.body, reply.headers["Content-Type"]) == (200, b'{"ShardId":"x"}', JSON)
-    assert ok_reply(request_of(content_type=CBOR), b"\xa0").headers["Content-Type"] == CBOR
+    reply = ok_reply(request_of(content_type=CBOR), {"ShardId": "x"})
+    assert (reply.status, reply.body, reply.headers["Content-Type"]) == (200, b"\xa1\x67ShardId\x61x", CBOR)
+    assert ok_reply(request_of(), None).body == ok_reply(request_of(content_type=CBOR), None).body == b""
 
 
 def test_error_is_in_body_and_header() -> None:
@@ -140,13 +147,10 @@ def test_code_without_a_class_can_be_answered() -> None:
 
 
 def test_error_of_a_cbor_request_is_cbor() -> None:
-    """A map of texts, whose lengths are in four bytes."""
+    """A map of texts."""
     reply = error_reply(request_of(content_type=CBOR), ValidationException("é"))
     assert reply.headers["Content-Type"] == CBOR
-    assert reply.body == (
-        b"\xa2\x7a\x00\x00\x00\x06__type\x7a\x00\x00\x00\x13ValidationException"
-        b"\x7a\x00\x00\x00\x07message\x7a\x00\x00\x00\x02\xc3\xa9"
-    )
+    assert reply.body == b"\xa2\x66__type\x73ValidationException\x67message\x62\xc3\xa9"
 
 
 def test_bodiless_request_that_does_not_say_json_is_answered_in_cbor() -> None:
@@ -156,8 +160,24 @@ def test_bodiless_request_that_does_not_say_json_is_answered_in_cbor() -> None:
         assert error_reply(request, UnknownOperationException()).headers["Content-Type"] == CBOR
 
 
-def test_cbor_is_refused_where_the_body_must_be_read() -> None:
-    """With a text that says what to do."""
-    require_json(request_of(content_type=f"{JSON};charset=utf-8"))
-    with pytest.raises(SerializationException, match="Switch CBOR off in the SDK"):
-        require_json(request_of(content_type=CBOR))
+def test_format_is_told_by_the_content_type() -> None:
+    """What does not say CBOR is JSON."""
+    assert codec_of(request_of(content_type=f"{JSON};charset=utf-8")) is codecs.JSON
+    assert codec_of(request_of(content_type=f" {CBOR} ;x")) is codecs.CBOR
+
+
+@pytest.mark.parametrize(
+    ("content_type", "body", "error"),
+    [
+        (JSON, b"{", SerializationException),
+        (CBOR, b"{", SerializationException),
+        (JSON, b"{}", UnknownOperationException),
+        (CBOR, b"\xbf\xff", UnknownOperationException),
+    ],
+)
+def test_unreadable_body_is_told_before_the_unknown_operation(
+    content_type: str, body: bytes, error: type[KinesisError]
+) -> None:
+    """The service reads the body first, in either format."""
+    with pytest.raises(error):
+        operation_of(request_of("Kinesis_20131202.Nothing", content_type, body))

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import tracemalloc
+
 import pytest
 
 from proxy.kinesis import json_body
 from proxy.kinesis.errors import SerializationException
+from proxy.kinesis.limits import MIB
 
 
 @pytest.mark.parametrize(
@@ -50,6 +54,25 @@ def test_list_is_refused_with_the_services_text() -> None:
     """A list where the object should be is readable, and named."""
     with pytest.raises(SerializationException, match=r"^Start of list found where not expected$"):
         json_body.decode(b"[]")
+
+
+@pytest.mark.parametrize("item", [b"[]", b"{}", b"0", b"1.5", b'""'])
+def test_swarm_of_small_items_is_refused_before_it_is_decoded(item: bytes) -> None:
+    """16 MiB of empty objects would become more than a gigabyte."""
+    body = b'{"a":[' + (item + b",") * (16 * MIB // (len(item) + 1)) + item + b"]}"
+    tracemalloc.start()
+    try:
+        with pytest.raises(SerializationException):
+            json_body.decode(body)
+        assert tracemalloc.get_traced_memory()[1] < MIB
+    finally:
+        tracemalloc.stop()
+
+
+def test_partition_keys_may_be_made_of_separators() -> None:
+    """500 of the longest are no swarm."""
+    entry = {"Data": "", "PartitionKey": "{" * 256, "ExplicitHashKey": "7", "Unknown": [[], {}]}
+    assert len(json_body.decode(json.dumps({"Records": [entry] * 500, "StreamName": "a"}).encode())["Records"]) == 500
 
 
 @pytest.mark.parametrize("depth", [2_000, 1_000_000])

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import json
 from base64 import b64encode
-from typing import Any
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from proxy.kinesis import operations, puts
+from proxy.kinesis.codecs import JSON
 from proxy.kinesis.errors import InvalidArgumentException, KinesisError, SerializationException
 from proxy.kinesis.puts import PutEntry, PutRecordInput, PutRecordsInput, parse_put_record, parse_put_records
+
+if TYPE_CHECKING:
+    from proxy.kinesis.codecs import Codec
 
 ARN = "arn:aws:kinesis:us-east-1:123456789012:stream/orders"
 
@@ -26,7 +31,8 @@ def body_of(**members: Any) -> bytes:  # noqa: ANN401 - members of a JSON body
 def exact_is_forbidden(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the test fail where the fast path gives up."""
 
-    def forbidden(operation: str, body: bytes) -> dict[str, Any]:
+    def forbidden(operation: str, body: bytes, codec: Codec) -> dict[str, Any]:
+        del codec
         pytest.fail(f"{operation} took the exact path: {body[:200]!r}")
 
     monkeypatch.setattr(operations, "parse", forbidden)
@@ -205,6 +211,10 @@ PUT_RECORDS = members_of(
 )
 
 
+exact_put_record = partial(puts._parse_put_record_exactly, codec=JSON)
+exact_put_records = partial(puts._parse_put_records_exactly, codec=JSON)
+
+
 def outcome(parse: Any, body: bytes) -> object:  # noqa: ANN401 - either path
     """Return what a path makes of a body: its value, or its error."""
     try:
@@ -219,7 +229,7 @@ def outcome(parse: Any, body: bytes) -> object:  # noqa: ANN401 - either path
 def test_fast_and_exact_path_agree_on_put_record(members: Members) -> None:
     """Same value or same error for any body."""
     body = encoded(members).encode()
-    assert outcome(parse_put_record, body) == outcome(puts._parse_put_record_exactly, body)
+    assert outcome(parse_put_record, body) == outcome(exact_put_record, body)
 
 
 @settings(max_examples=200, deadline=None)
@@ -227,7 +237,7 @@ def test_fast_and_exact_path_agree_on_put_record(members: Members) -> None:
 def test_fast_and_exact_path_agree_on_put_records(members: Members) -> None:
     """Same value or same error for any body."""
     body = encoded(members).encode()
-    assert outcome(parse_put_records, body) == outcome(puts._parse_put_records_exactly, body)
+    assert outcome(parse_put_records, body) == outcome(exact_put_records, body)
 
 
 @settings(max_examples=200, deadline=None)
@@ -243,4 +253,4 @@ def test_fast_and_exact_path_agree_on_damaged_bodies(data: st.DataObject) -> Non
             st.one_of(st.binary(max_size=2), st.sampled_from([b'"', b"\\", b",", b"=", b'"":1,', b"null"]))
         )
         body[place : place + data.draw(st.integers(0, 2))] = piece
-    assert outcome(parse_put_record, bytes(body)) == outcome(puts._parse_put_record_exactly, bytes(body))
+    assert outcome(parse_put_record, bytes(body)) == outcome(exact_put_record, bytes(body))
