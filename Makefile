@@ -9,6 +9,7 @@ PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check --no-input
 # Written when everything is installed; older than a lock file or pyproject.toml, it is installed again.
 INSTALLED := $(VENV)/installed
 UV_VENV := $(VENV)-uv
+ATHERIS := tests/fuzz/.atheris
 PIN = $(UV_VENV)/bin/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 $(ARGS)
 
 .DEFAULT_GOAL := help
@@ -51,6 +52,13 @@ check: $(INSTALLED) ## what CI runs: linters, types, tests (the import contracts
 soak: $(INSTALLED) servers ## the long form of the end-to-end checks
 	@$(BIN)/python -m tests.integration.soak $(ARGS)
 
+.PHONY: fuzz
+fuzz: $(INSTALLED) ## send hostile bytes to every parser (ARGS="--cases 1000000" for long)
+	@test $(ATHERIS)/installed -nt tests/fuzz/requirements.lock || { rm -rf $(ATHERIS); \
+	    $(PIP) install --require-hashes --only-binary :all: --target $(ATHERIS) -r tests/fuzz/requirements.lock && \
+	    touch $(ATHERIS)/installed; } || echo 'atheris cannot be installed here: cases will be made blindly' >&2
+	@$(BIN)/python -m tests.fuzz.campaign $(ARGS)
+
 .PHONY: bench
 bench: $(INSTALLED) ## measure CPU, memory and latency
 	@$(BIN)/python -m tests.benchmarks.bench $(ARGS)
@@ -69,6 +77,7 @@ lock: ## pin the dependencies anew (ARGS=--upgrade takes the newest)
 	@$(PIN) pyproject.toml -o requirements.lock
 	@$(PIN) pyproject.toml --group dev -o requirements-dev.lock
 	@cd tests/servers && $(CURDIR)/$(PIN) requirements.in -o requirements.lock
+	@cd tests/fuzz && $(CURDIR)/$(PIN) requirements.in -o requirements.lock
 
 .PHONY: tables
 tables: $(INSTALLED) ## write the README's tables of settings and metrics anew
@@ -76,7 +85,7 @@ tables: $(INSTALLED) ## write the README's tables of settings and metrics anew
 
 .PHONY: clean
 clean: ## remove what the other targets made
-	rm -rf $(VENV) $(UV_VENV) tests/servers/.venv tests/servers/node_modules build dist
+	rm -rf $(VENV) $(UV_VENV) tests/servers/.venv tests/servers/node_modules $(ATHERIS) tests/fuzz/corpus build dist
 	cd tests/conformance/sdks && rm -rf go/build java/target js/node_modules kpl/target
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find proxy tests -name __pycache__ -type d -prune -exec rm -rf {} +
