@@ -122,6 +122,14 @@ class Driver:
         stream = self._directory.find(stream_name, stream_arn)
         return None if stream is None else stream.summary
 
+    def learn_about(self, stream_name: str, stream_arn: str | None) -> None:
+        """Have the summary of a stream fetched for which nothing is queued."""
+        now_ns = self._clock()
+        stream = self._directory.find_or_make(stream_name, stream_arn, now_ns)
+        if stream is not None:
+            stream.want_summary(now_ns)
+            self._touch(stream)
+
     @property
     def in_flight_requests(self) -> int:
         """Put requests sent and unanswered, over all streams."""

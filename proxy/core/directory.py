@@ -69,7 +69,7 @@ class Directory:
     def learn_account(self, stream: Stream) -> None:
         """Learn our account from a stream's summary: a name is resolved in it."""
         if stream.arn is None and stream.summary is not None:
-            self.account_id = account_of(stream.summary.stream_arn)
+            self.account_id = account_of(stream.summary.stream_arn) or self.account_id
 
     def _identity(self, stream_name: str, stream_arn: str | None) -> str:
         if stream_arn is None:
@@ -90,10 +90,15 @@ class Directory:
 
 
 def region_of(stream_arn: str) -> str:
-    """Return the region that an ARN names."""
-    return stream_arn.split(":", _ARN_REGION + 1)[_ARN_REGION]
+    """Return the region that an ARN names; empty for what is no ARN."""
+    return _part(stream_arn, _ARN_REGION)
 
 
 def account_of(stream_arn: str) -> str:
-    """Return the account id that an ARN names."""
-    return stream_arn.split(":", _ARN_ACCOUNT + 1)[_ARN_ACCOUNT]
+    """Return the account id that an ARN names; empty for what is no ARN."""
+    return _part(stream_arn, _ARN_ACCOUNT)
+
+
+def _part(stream_arn: str, index: int) -> str:
+    parts = stream_arn.split(":", index + 1)
+    return parts[index] if len(parts) > index else ""

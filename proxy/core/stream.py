@@ -217,9 +217,13 @@ class Stream:
         """Whether the shell must fetch the shard map now; it wants `learn_map` or `map_failed` then."""
         return bool(self._ledger.open_records) and self._map_fetch.start(now_ns)
 
+    def want_summary(self, now_ns: int) -> None:
+        """Ask for the summary although nothing is queued."""
+        self._summary_fetch.want(now_ns)
+
     def summary_due(self, now_ns: int) -> bool:
         """Whether the shell must fetch the summary now; it wants `learn_summary` or `summary_failed` then."""
-        return bool(self._ledger.open_records) and self._summary_fetch.start(now_ns)
+        return self._summary_fetch.start(now_ns)
 
     def learn_map(self, shards: Sequence[Shard], now_ns: int) -> None:
         """Take in the open shards that a fetch has brought."""

@@ -52,6 +52,9 @@ class RecordQueue(Protocol):
     def summary(self, stream_name: str, stream_arn: str | None) -> StreamSummary | None:
         """Return what is known of the stream; None as long as nothing is."""
 
+    def learn_about(self, stream_name: str, stream_arn: str | None) -> None:
+        """Have the stream's summary fetched, although nothing is queued for it."""
+
 
 class Refused(Exception):  # noqa: N818 - carries the answer that upstream or the queue gave
     """The call is answered with an error whose code is upstream's or the queue's choice."""
@@ -155,8 +158,9 @@ class PutPath:
             Refused: it was not queued, or was not written.
         """
         stream_name = resolve_stream(put.stream_name, put.stream_arn)
+        summary = self._summary_for(stream_name, put.stream_arn, (put,))
         call = Call(self._clock(), 1)
-        record = self._record_of(put, None, self._queue.summary(stream_name, put.stream_arn), call)
+        record = self._record_of(put, None, summary, call)
         record.sequence_number_for_ordering = put.sequence_number_for_ordering
         if put.dry_run:
             raise ForwardAlone
@@ -178,7 +182,7 @@ class PutPath:
             Refused: all records met the same error, and it is one of whole requests.
         """
         stream_name = resolve_stream(put.stream_name, put.stream_arn)
-        summary = self._queue.summary(stream_name, put.stream_arn)
+        summary = self._summary_for(stream_name, put.stream_arn, put.entries)
         call = Call(self._clock(), len(put.entries))
         records = [self._record_of(entry, position, summary, call) for position, entry in enumerate(put.entries, 1)]
         if sum([record.size_bytes for record in records]) > self._request_bytes_max:
@@ -198,6 +202,20 @@ class PutPath:
         results += [_Result(ErrorCode=rejection.code, ErrorMessage=rejection.message)] * unqueued
         return _output_of(results, records)
 
+    def _summary_for(
+        self, stream_name: str, stream_arn: str | None, entries: Sequence[PutEntry]
+    ) -> StreamSummary | None:
+        """Return what is known of a stream.
+
+        Raises:
+            ForwardAlone: nothing is, and an entry has no partition key: whether it needs one the service must say.
+        """
+        summary = self._queue.summary(stream_name, stream_arn)
+        if summary is None and not all(entry.partition_key for entry in entries):
+            self._queue.learn_about(stream_name, stream_arn)
+            raise ForwardAlone
+        return summary
+
     def _record_of(self, entry: PutEntry, position: int | None, summary: StreamSummary | None, call: Call) -> Record:
         """Build a record that fits its stream, as far as the stream is known.
 
@@ -208,11 +226,8 @@ class PutPath:
             call: whom the outcome concerns.
         """
         partition_key = entry.partition_key
-        if not partition_key:
-            if summary is None:
-                raise ForwardAlone
-            if not summary.auto_distribution:
-                raise partition_key_missing(_path(position, "partitionKey"))
+        if not partition_key and summary is not None and not summary.auto_distribution:
+            raise partition_key_missing(_path(position, "partitionKey"))
         if entry.explicit_hash_key is not None:
             check_explicit_hash_key(entry.explicit_hash_key)
         key_bytes = len(partition_key) if partition_key.isascii() else len(partition_key.encode())

@@ -698,3 +698,18 @@ async def test_a_stream_that_fails_does_not_hold_up_another() -> None:
     assert driver.streams["ill"].counters.acknowledged_records == 0
     assert await driver.drain(10 * SECOND) == 20
     await driver.close()
+
+
+@virtual
+async def test_a_stream_is_learned_about_although_nothing_is_queued_for_it() -> None:
+    """Its summary is asked for once, whoever asks again."""
+    upstream = FakeUpstream()
+    driver = driver_of(upstream)
+    driver.learn_about("orders", None)
+    driver.learn_about("orders", None)
+    await asyncio.sleep(1)
+    driver.learn_about("orders", None)
+    await asyncio.sleep(1)
+    assert driver.summary("orders", None) == upstream.summary
+    assert upstream.summary_calls == 1
+    assert upstream.list_shards_calls == 0

@@ -36,6 +36,14 @@ def occupy(streams: Directory, name: str, arn: str | None = None) -> None:
 def test_region_and_account_of_an_arn() -> None:
     """They are its fourth and fifth parts."""
     assert (region_of(OURS), account_of(OURS)) == ("eu-west-1", "111111111111")
+    assert (region_of("orders"), account_of("orders")) == ("", "")
+
+
+def test_a_summary_without_an_arn_teaches_nothing() -> None:
+    """Local servers may give none."""
+    streams = directory()
+    learn(streams, arn="orders")
+    assert streams.account_id is None
 
 
 def test_a_stream_by_name_and_by_arn_of_our_account_is_one() -> None:

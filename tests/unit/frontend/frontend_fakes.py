@@ -31,6 +31,7 @@ class FakeQueue:
     def __init__(self, *, acknowledges: bool = True) -> None:
         self.queued: list[Record] = []
         self.appended: list[tuple[str, str | None]] = []
+        self.asked_about: list[tuple[str, str | None]] = []
         self.known: StreamSummary | None = None
         self.rejection: Rejection | None = None
         self.rejects_once = False
@@ -54,6 +55,10 @@ class FakeQueue:
         """Return what the test says is known."""
         del stream_name, stream_arn
         return self.known
+
+    def learn_about(self, stream_name: str, stream_arn: str | None) -> None:
+        """Note what is to be learned."""
+        self.asked_about.append((stream_name, stream_arn))
 
     def settle_from(self, first: int, records: list[Record]) -> None:
         """Give records their outcome, in their order."""

@@ -253,13 +253,14 @@ async def test_dry_run_that_cannot_succeed_is_refused_here() -> None:
 
 
 async def test_record_without_partition_key_is_upstreams_to_judge_while_the_stream_is_unknown() -> None:
-    """It may be an AUTO stream; nothing is queued."""
+    """It may be an AUTO stream; nothing is queued, but the stream gets known, so that the next ones are."""
     queue, upstream = FakeQueue(), FakeUpstream()
     frontend = frontend_of(queue, upstream)
     assert await frontend.handle(put_record_request(PartitionKey=None)) is upstream.reply
     mixed = [{"PartitionKey": "a", "Data": ""}, {"Data": ""}]
     assert await frontend.handle(put_records_request(0, Records=mixed)) is upstream.reply
     assert not queue.queued
+    assert queue.asked_about == [("orders", None)] * 2
 
 
 async def test_record_without_partition_key_is_queued_on_an_auto_stream() -> None:
