@@ -38,7 +38,9 @@ run: $(INSTALLED) ## run the proxy on its embedded Kinesis, with a stream orders
 	@$(BIN)/kinesis-proxy serve --upstream embedded --stream orders:4 $(ARGS)
 
 .PHONY: test
-test: $(INSTALLED) servers sdks ## run the tests (ARGS="-k name" selects)
+test: $(INSTALLED) ## run the tests (ARGS="-k name" selects); a server or SDK that cannot be had is left out, but not in CI
+	@$(MAKE) servers || test -z "$$CI"
+	@$(MAKE) sdks || test -z "$$CI"
 	@$(BIN)/python -m pytest -q $(ARGS)
 
 .PHONY: check
