@@ -25,6 +25,7 @@ from proxy.config.values import (
     parse_region,
     parse_streams,
     parse_upstream,
+    parse_words,
 )
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ MIB = 1024 * KIB
 
 AddressField = Annotated[Address, NoDecode, PlainValidator(parse_address)]
 StreamsField = Annotated[tuple[StreamSpec, ...], NoDecode, BeforeValidator(parse_streams)]
+WordsField = Annotated[tuple[str, ...], NoDecode, BeforeValidator(parse_words)]
 FaultsField = Annotated[tuple[str, ...], NoDecode, BeforeValidator(parse_faults)]
 UpstreamField = Annotated[str, BeforeValidator(parse_upstream)]
 RegionField = Annotated[str | None, BeforeValidator(parse_region)]
@@ -171,11 +173,32 @@ class Settings(BaseSettings):
     aws_profile: str | None = _setting(
         None, "upstream", "Profile of the AWS configuration files that gives credentials and region."
     )
-    forwarded_operations: Literal["auto", "reads", "all", "none"] = _setting(
-        "auto",
+    forwarded_operations: WordsField = _setting(
+        ("auto",),
         "upstream",
-        "Operations other than puts that are forwarded, signed with the proxy's credentials; reads: those that "
-        "describe streams; auto: all where the upstream is on this machine, else reads.",
+        "Operations other than puts that are forwarded, signed with the proxy's credentials: none, all, or a list with "
+        "commas, in which read-stream is DescribeStream, DescribeStreamSummary, ListShards, ListStreams and "
+        "DescribeLimits; auto: all where the upstream is embedded or on this machine's loopback, else read-stream.",
+        "LIST",
+    )
+    forwards_in_flight_max: int = _setting(
+        32,
+        "upstream",
+        "Forwarded requests at once, over connections of their own; more are refused.",
+        "requests",
+        ge=1,
+        le=1_024,
+    )
+    forward_timeout_ms: int = _setting(
+        10_000, "upstream", "How long one forwarded request may take in all.", "ms", ge=20, le=120_000
+    )
+    forward_response_bytes_max: int = _setting(
+        32 * MIB,
+        "upstream",
+        "Largest answer that is forwarded. GetRecords carries up to 10 MiB of data, a third more in base64.",
+        "bytes",
+        ge=64 * KIB,
+        le=64 * MIB,
     )
     connect_timeout_ms: int = _setting(
         1_000, "upstream", "How long a connection to the upstream may take to open.", "ms", ge=10, le=60_000
@@ -196,7 +219,7 @@ class Settings(BaseSettings):
         le=600_000,
     )
     linger_ms: int = _setting(
-        5, "delivery", "How long a record may wait for company while another batch is in flight.", "ms", ge=0, le=1_000
+        2, "delivery", "How long a record may wait for company while another batch is in flight.", "ms", ge=0, le=1_000
     )
     batch_records_max: int = _setting(500, "delivery", "Records in one upstream request.", "records", ge=1, le=500)
     batch_bytes_max: int = _setting(
@@ -341,6 +364,7 @@ class ServeSettings(Settings):
             text = f"upstream {self.upstream} is the proxy's own address: it would send to itself"
             yield Problem(("upstream", "listen"), text)
         yield from _ascending(self, "connect_timeout_ms", "request_timeout_ms", "delivery_timeout_ms")
+        yield from _ascending(self, "connect_timeout_ms", "forward_timeout_ms")
         yield from _ascending(self, "backoff_base_ms", "backoff_max_ms")
         yield from _ascending(self, "linger_ms", "shard_burst_ms")
         yield from _ascending(self, "linger_ms", "delivery_timeout_ms")
@@ -371,8 +395,6 @@ class EmulateSettings(Settings):
             known = self.allow_anonymous or (name == "listen" and self.tls_client_ca_file)
             if not address.is_loopback and not known:
                 yield _anonymous(name, address)
-        if self.inbound_auth != "none":
-            yield Problem(("inbound_auth",), "the embedded Kinesis verifies no signatures: set inbound_auth to none")
         yield from _colliding(self)
 
 

@@ -126,6 +126,14 @@ def parse_faults(value: object) -> object:
     return tuple(f"{name.strip()}={text.strip()}" for name, _, text in pairs)
 
 
+def parse_words(value: object) -> object:
+    """Parse words: one text with commas, or a list; whoever uses them knows which there are."""
+    words = tuple(dict.fromkeys(str(item) for item in _items(value)))
+    if not words:
+        raise ValueError("write at least one word; none, where there is that choice, is a word too")
+    return words
+
+
 def _items(value: object) -> list[object]:
     """Return the items of a list, or of one text with commas."""
     if isinstance(value, str):

@@ -6,7 +6,8 @@ it in CBOR is not known [?].
 
 What hostile bytes may cost is bounded before cbor2 sees them. An item of one byte becomes an object of up to 80, so the
 items are counted. And of all tags only the timestamp's is let through, because cbor2 knows others that make cycles,
-regular expressions and numbers without end. Depth, and lengths that promise more than there is, are cbor2's to refuse.
+regular expressions and numbers without end; and of the simple values only those that JSON has. Depth, and lengths that
+promise more than there is, are cbor2's to refuse.
 
 Must never know: what the members mean, but for those whose type a document in JSON does not show.
 
@@ -38,7 +39,9 @@ _TIMESTAMPS = frozenset({"ApproximateArrivalTimestamp", "ConsumerCreationTimesta
 _TYPED = _BLOBS | _TIMESTAMPS
 
 # RFC 8949, section 3: major types, and what the first byte says of an item's length.
-_BYTES, _TEXT, _TAG = 2, 3, 6
+_BYTES, _TEXT, _TAG, _SIMPLE = 2, 3, 6, 7
+# false, true, null, the three lengths of a float, and the end of an item without a length
+_SIMPLE_VALUES = frozenset({20, 21, 22, 25, 26, 27, 31})
 _LENGTH_FOLLOWS, _RESERVED = 24, 28
 _REFUSED = 0
 
@@ -52,6 +55,8 @@ def _step_of(initial: int) -> int:
     kind, information = initial >> 5, initial & 0x1F
     if kind == _TAG:
         return 1 if information == _TIMESTAMP_TAG else _REFUSED
+    if kind == _SIMPLE and information not in _SIMPLE_VALUES:
+        return _REFUSED
     following = 1 << information - _LENGTH_FOLLOWS if _LENGTH_FOLLOWS <= information < _RESERVED else 0
     if kind not in {_BYTES, _TEXT}:
         return 1 + following

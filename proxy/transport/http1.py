@@ -1,9 +1,11 @@
-"""HTTP/1.1 in front of a handler: aiohttp's low-level server, and nothing of its framework.
+"""HTTP/1.1 in front of a handler: aiohttp's low-level server and protocol, and nothing of its framework.
 
-Decides what concerns the connection alone: how large a body may be, when a connection is closed, how many there are.
-A body over the limit is answered with a 400 in the service's words: every SDK reads that as the refusal it is, while a
-413 means nothing to them. Its remainder is read and dropped, so that the answer arrives and the connection lives on;
-a body of more than twice the limit costs its sender the connection.
+Its parser (llhttp, strict) refuses what could be read in two ways: conflicting lengths, folded headers, bare CR or LF.
+What it lets pass and should not is refused here: transfer codings other than chunked alone, any in HTTP/1.0, versions
+other than 1.0 and 1.1. After a refusal nothing more is read.
+
+A body over the limit is answered with a 400; its remainder is read and dropped, so that the answer arrives and the
+connection lives on. A body of more than twice the limit costs its sender the connection.
 
 Must never know: operations, streams, upstreams.
 """
@@ -12,237 +14,288 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import socket
-import struct
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import structlog
-from aiohttp import web
+from aiohttp import HttpVersion10, HttpVersion11, web
+from aiohttp.hdrs import TRANSFER_ENCODING
 from aiohttp.http_exceptions import HttpProcessingError
+from aiohttp.web_protocol import RequestHandler
 
-from proxy.kinesis.errors import records_too_large
-from proxy.kinesis.front_door import error_reply
 from proxy.kinesis.http import AbortConnection, Reply, Request
-from proxy.kinesis.limits import REQUEST_BYTES_MAX
+from proxy.transport.exchanges import no_room_reply, too_large_reply
 from proxy.transport.response import RawResponse
+from proxy.transport.sockets import StuckWatch, reset
 
 if TYPE_CHECKING:
-    from aiohttp.web_protocol import RequestHandler
+    from collections.abc import Callable
 
-    from proxy.kinesis.http import Handler
+    from aiohttp.abc import AbstractStreamWriter
+    from aiohttp.http_parser import RawRequestMessage
+    from aiohttp.streams import StreamReader
+
+    from proxy.transport.exchanges import Exchanges
+    from proxy.transport.limits import HttpLimits
 
 log = structlog.get_logger(__name__)
 
-# With SO_LINGER on and zero seconds, closing sends a reset instead of an orderly end.
-_LINGER_ZERO = struct.pack("ii", 1, 0)
-# How long the last answers may take to leave once their handlers are done or given up.
-_FLUSH_SECONDS = 0.5
-_BACKLOG = 1024
+# aiohttp's own limits on the pieces of a request's head.
+_LINE_BYTES_MAX = 8190
+_HEADERS_MAX = 128
+_BAD_REQUEST = b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 
 
-class HttpServer:
-    """Serves one handler on one address.
+class Http1Connection(RequestHandler):
+    """One connection: aiohttp's protocol, with an eye on requests whose head does not come.
 
     Args:
-        handler: answers each request.
-        request_bytes_max: largest body that is read.
-        connections_max: a connection beyond this number is closed at once.
-        keepalive_seconds: an idle connection is closed after this time.
-        body_seconds: a body must arrive within this time.
-        linger_seconds: so long a connection that is to be closed still reads what its client sends, so that the client
-            comes to read the answer.
-
-    Call `start`, and at the end `stop_listening` (answers then ask the client to close) and `close`.
+        server: its maker.
+        retires_at: from this instant of the loop on the client is asked to go.
+        settings: of aiohttp's protocol.
     """
 
-    def __init__(
-        self,
-        handler: Handler,
-        *,
-        request_bytes_max: int,
-        connections_max: int = 10_000,
-        keepalive_seconds: float = 75,
-        body_seconds: float = 60,
-        linger_seconds: float = 1,
-    ) -> None:
-        self._handler = handler
-        self._request_bytes_max = request_bytes_max
-        self._connections_max = connections_max
-        self._body_seconds = body_seconds
-        self._protocol_log = _ProtocolLog()
-        self._server = _Server(
-            self._serve,
-            access_log=None,
-            logger=self._protocol_log,
-            keepalive_timeout=keepalive_seconds,
-            lingering_time=linger_seconds,
+    __slots__ = (
+        "_header_bytes",
+        "_limits",
+        "_own_transport",
+        "_retires_at",
+        "_served",
+        "_server",
+        "_slow_since",
+        "_stuck",
+        "_unfinished_after",
+        "closing",
+        "faulty",
+        "held_bytes",
+        "retiring",
+        "upgrading",
+    )
+
+    _own_transport: asyncio.Transport
+
+    def __init__(self, server: Http1Server, retires_at: float, **settings: Any) -> None:  # noqa: ANN401 - aiohttp's
+        super().__init__(server, **settings)
+        self._server = server
+        self._limits = server.limits
+        self._stuck = StuckWatch(server.limits)
+        self._served = 0
+        # of a head that is not complete: after how many requests it comes, how much of it came, since when
+        self._unfinished_after = 0
+        self._header_bytes = 0
+        self._slow_since = 0.0
+        self._retires_at = retires_at
+        # the next answer is to be the last; the last answer has been made
+        self.retiring = False
+        self.closing = False
+        # of the request in progress
+        self.faulty = False
+        self.upgrading = False
+        self.held_bytes = 0
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Keep the transport, which aiohttp forgets before it is gone."""
+        self._own_transport = cast("asyncio.Transport", transport)
+        super().connection_made(transport)
+
+    def data_received(self, data: bytes) -> None:
+        """Take bytes, and look at those that leave a head unfinished between two requests."""
+        super().data_received(data)
+        if self._request_count == self._served and not self.closing:
+            self._leave_unfinished(len(data))
+
+    def _leave_unfinished(self, size_bytes: int) -> None:
+        if self._unfinished_after != self._request_count:
+            self._unfinished_after = self._request_count
+            self._header_bytes = 0
+            self._slow_since = 0.0
+        self._header_bytes += size_bytes
+        if self._header_bytes > self._limits.header_bytes_max:
+            self._server.exchanges.malformed += 1
+            if self.transport is not None:
+                self.transport.write(_BAD_REQUEST)
+            self.closing = True
+            self.force_close()
+
+    def examine(self, message: RawRequestMessage) -> None:
+        """Take note of what is unusual about a request that is to be served."""
+        # what follows is no HTTP/1.1 to a client that hopes for an upgrade
+        self.upgrading = message.upgrade
+        # also a coding without a name, which llhttp takes for none
+        codings = message.headers.getall(TRANSFER_ENCODING, ())
+        if message.version == HttpVersion11:
+            self.faulty = bool(codings) and [coding.lower() for coding in codings] != ["chunked"]
+        else:
+            self.faulty = bool(codings) or message.version != HttpVersion10
+
+    def request_served(self) -> None:
+        """Take note of a request that has its answer."""
+        self._served += 1
+        if self.held_bytes:
+            self._server.exchanges.release(self.held_bytes)
+            self.held_bytes = 0
+
+    def handle_error(
+        self, request: web.BaseRequest, status: int = 500, exc: BaseException | None = None, message: str | None = None
+    ) -> web.StreamResponse:
+        """Answer what is no HTTP, without repeating it and without a word in the log: anybody can send anything."""
+        del request, message
+        if isinstance(exc, HttpProcessingError):
+            self._server.exchanges.malformed += 1
+        else:
+            log.error("http1_request_failed", exc_info=exc)
+        return RawResponse(Reply(status, b""), close=True)
+
+    def sweep(self, now: float) -> None:
+        """Cut what takes too long, by the loop's clock."""
+        transport = self._own_transport
+        if self._stuck.is_stuck(transport, now, writable=not self.writing_paused):
+            transport.abort()
+        if now >= self._retires_at:
+            self.retiring = True
+        if self._header_bytes and self._unfinished_after == self._request_count:
+            self._slow_since = self._slow_since or now
+            if now - self._slow_since > self._limits.header_seconds:
+                self.force_close()
+
+    async def end(self, flush_seconds: float) -> None:
+        """Close the connection, and give up what is not answered within a time."""
+        self.close()
+        await self.shutdown(flush_seconds)
+
+
+class Http1Server(web.Server):
+    """Makes connections and serves their requests.
+
+    Args:
+        exchanges: of the server as a whole.
+        limits: likewise.
+        lost: called when a connection has ended.
+    """
+
+    def __init__(self, exchanges: Exchanges, limits: HttpLimits, lost: Callable[[Http1Connection], None]) -> None:
+        super().__init__(self._serve, request_factory=self._request)
+        self.exchanges = exchanges
+        self.limits = limits
+        self._lost = lost
+        self._settings = {
+            "access_log": None,
+            "logger": _logger,
+            "keepalive_timeout": limits.idle_seconds,
+            "lingering_time": limits.linger_seconds,
+            "max_line_size": _LINE_BYTES_MAX,
+            "max_field_size": _LINE_BYTES_MAX,
+            "max_headers": _HEADERS_MAX,
             # a signature covers the body as it was sent
-            auto_decompress=False,
-        )
-        self._listener: asyncio.Server | None = None
-        self._port = 0
-        self._idle = asyncio.Event()
-        self._idle.set()
-        self._draining = False
-        self.requests_in_progress = 0
-        self.connections_refused = 0
+            "auto_decompress": False,
+        }
 
-    @property
-    def port(self) -> int:
-        """The port that is or was listened on; the system's choice where 0 was asked for."""
-        return self._port
+    def connection(self, retires_at: float) -> Http1Connection:
+        """Make a connection that asks its client to go from an instant of the loop on."""
+        return Http1Connection(self, retires_at, loop=self._loop, **self._settings)
 
-    @property
-    def connections(self) -> int:
-        """How many connections are open."""
-        return self._server.open_connections
+    def connection_lost(self, handler: RequestHandler, exc: BaseException | None = None) -> None:
+        """Forget a connection."""
+        super().connection_lost(handler, exc)
+        self._lost(cast("Http1Connection", handler))
 
-    @property
-    def malformed_requests(self) -> int:
-        """How many requests were no HTTP; each cost its connection."""
-        return self._protocol_log.malformed_requests
-
-    async def start(self, host: str, port: int) -> None:
-        """Listen on the address; port 0 lets the system choose."""
-        loop = asyncio.get_running_loop()
-        self._listener = await loop.create_server(self._protocol, host, port, backlog=_BACKLOG)
-        self._port = self._listener.sockets[0].getsockname()[1]
-
-    async def stop_listening(self) -> None:
-        """Take no new connections; every answer from now on asks its client to close.
-
-        Idle connections stay open until `close`: a request that is on its way when the drain begins gets an answer.
-        """
-        self._draining = True
-        if self._listener is not None:
-            self._listener.close()
-
-    async def close(self, timeout_seconds: float) -> None:
-        """Wait for requests in progress, at most that long, and close every connection."""
-        await self.stop_listening()
-        try:
-            async with asyncio.timeout(timeout_seconds):
-                await self._idle.wait()
-        except TimeoutError:
-            log.warning("requests_abandoned", requests=self.requests_in_progress)
-        self._server.pre_shutdown()
-        await self._server.shutdown(_FLUSH_SECONDS)
-
-    def _protocol(self) -> asyncio.Protocol:
-        if self._server.open_connections >= self._connections_max:
-            self.connections_refused += 1
-            return _Refusal()
-        return self._server()
+    def _request(
+        self,
+        message: RawRequestMessage,
+        payload: StreamReader,
+        protocol: RequestHandler,
+        writer: AbstractStreamWriter,
+        task: asyncio.Task[None],
+    ) -> web.BaseRequest:
+        if message.upgrade or message.version is not HttpVersion11 or TRANSFER_ENCODING in message.headers:
+            cast("Http1Connection", protocol).examine(message)
+        return web.BaseRequest(message, payload, protocol, writer, task, self._loop)
 
     async def _serve(self, http: web.BaseRequest) -> web.StreamResponse:
-        self.requests_in_progress += 1
-        self._idle.clear()
+        connection: Http1Connection = http.protocol  # type: ignore[assignment]  # `connection` made it
+        self.exchanges.begin()
         try:
-            return await self._answer(http)
+            return await self._answer(http, connection)
         finally:
-            self.requests_in_progress -= 1
-            if not self.requests_in_progress:
-                self._idle.set()
+            self.exchanges.end()
+            connection.request_served()
 
-    async def _answer(self, http: web.BaseRequest) -> web.StreamResponse:
+    async def _answer(self, http: web.BaseRequest, connection: Http1Connection) -> web.StreamResponse:
         request = Request(http.method, http.raw_path, http.headers, b"")
+        close = connection.upgrading
         try:
-            request.body = await self._body_of(http)
-            return RawResponse(await self._handler(request), close=self._draining)
-        except _BodyTooLargeError as error:
-            reply = error_reply(request, records_too_large(REQUEST_BYTES_MAX))
-            return RawResponse(reply, close=self._draining or not error.read)
+            request.body = await self._body_of(http, connection)
+            reply = await self.exchanges.answer(request)
+        except _BodyRefusedError as error:
+            reply = error.reply_to(request)
+            close = close or not error.read
         except AbortConnection:
-            _reset(http)
-            return RawResponse(Reply(500, b""), close=True)
+            reset(http.transport)
+            reply, close = Reply(500, b""), True
         except TimeoutError:
-            return RawResponse(Reply(408, b""), close=True)
-        except (web.RequestPayloadError, ConnectionError):
-            return RawResponse(Reply(400, b""), close=True)
-        except Exception:
-            log.exception("handler_failed")
-            return RawResponse(Reply(500, b""), close=True)
+            reply, close = Reply(408, b""), True
+        except (_MalformedError, web.RequestPayloadError):
+            self.exchanges.malformed += 1
+            reply, close = Reply(400, b""), True
+        except ConnectionError:
+            # its sender left
+            reply, close = Reply(400, b""), True
+        connection.closing = close = close or connection.retiring or self.exchanges.draining
+        try:
+            return RawResponse(reply, close=close)
+        except ValueError:
+            log.exception("reply_cannot_be_sent")
+            return RawResponse(Reply(500, b""), close=close)
 
-    async def _body_of(self, http: web.BaseRequest) -> bytes:
+    async def _body_of(self, http: web.BaseRequest, connection: Http1Connection) -> bytes:
         """Read the whole body, within the limits of size and time.
 
         Raises:
-            _BodyTooLargeError: it is larger than the limit.
+            _MalformedError: it is not certain where it ends.
+            _BodyRefusedError: it is larger than the limit, or there is no room for it.
             TimeoutError: it did not arrive in time.
         """
+        if connection.faulty:
+            raise _MalformedError
         content = http.content
-        if content.is_eof() and content.total_bytes <= self._request_bytes_max:
+        limit_bytes = self.limits.request_bytes_max
+        if content.is_eof() and content.total_bytes <= limit_bytes:
             return content.read_nowait()
-        if (http.content_length or 0) > 2 * self._request_bytes_max:
-            raise _BodyTooLargeError(read=False)
+        if (http.content_length or 0) > 2 * limit_bytes:
+            raise _BodyRefusedError(too_large_reply, read=False)
         if http.headers.get("Expect", "").lower() == "100-continue":
             await http.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         received_bytes = 0
         pieces = []
-        async with asyncio.timeout(self._body_seconds):
+        async with asyncio.timeout(self.limits.body_seconds):
             while not content.at_eof():
                 piece = await content.readany()
                 received_bytes += len(piece)
-                if received_bytes <= self._request_bytes_max:
+                if received_bytes <= limit_bytes:
+                    if not self.exchanges.hold(len(piece)):
+                        raise _BodyRefusedError(no_room_reply, read=False)
+                    connection.held_bytes += len(piece)
                     pieces.append(piece)
-                elif received_bytes <= 2 * self._request_bytes_max:
+                elif received_bytes <= 2 * limit_bytes:
                     pieces.clear()
                 else:
-                    raise _BodyTooLargeError(read=False)
-        if received_bytes > self._request_bytes_max:
-            raise _BodyTooLargeError(read=True)
+                    raise _BodyRefusedError(too_large_reply, read=False)
+        if received_bytes > limit_bytes:
+            raise _BodyRefusedError(too_large_reply, read=True)
         return b"".join(pieces)
 
 
-class _BodyTooLargeError(Exception):
-    """The body is larger than the limit; `read` tells whether all of it was read and dropped."""
+class _MalformedError(Exception):
+    """The request could be read in two ways."""
 
-    def __init__(self, *, read: bool) -> None:
+
+class _BodyRefusedError(Exception):
+    """The body is not taken; `read` tells whether all of it was read and dropped."""
+
+    def __init__(self, reply_to: Callable[[Request], Reply], *, read: bool) -> None:
         super().__init__()
+        self.reply_to = reply_to
         self.read = read
 
 
-class _Server(web.Server):
-    """aiohttp's server, knowing how many connections it has without listing them."""
-
-    open_connections = 0
-
-    def connection_made(self, handler: RequestHandler, transport: asyncio.Transport) -> None:
-        self.open_connections += 1
-        super().connection_made(handler, transport)
-
-    def connection_lost(self, handler: RequestHandler, exc: BaseException | None = None) -> None:
-        self.open_connections -= 1
-        super().connection_lost(handler, exc)
-
-
-class _Refusal(asyncio.Protocol):
-    """A connection too many."""
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        transport.close()
-
-
-class _ProtocolLog(logging.LoggerAdapter[logging.Logger]):
-    """Keeps aiohttp from writing a traceback for each malformed request, which anybody can send."""
-
-    def __init__(self) -> None:
-        super().__init__(logging.getLogger(__name__), {})
-        self.malformed_requests = 0
-
-    def log(self, level: int, msg: object, *args: object, **kwargs: Any) -> None:  # noqa: ANN401 - the signature that it overrides
-        error = kwargs.get("exc_info")
-        if isinstance(error, HttpProcessingError):
-            self.malformed_requests += 1
-            # its text quotes what was sent, which may be anything
-            super().log(logging.DEBUG, "malformed request: %s", type(error).__name__)
-        else:
-            super().log(level, msg, *args, **kwargs)
-
-
-def _reset(http: web.BaseRequest) -> None:
-    """Cut the connection without an orderly end."""
-    transport = http.transport
-    if transport is not None:
-        transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_ZERO)
-        transport.abort()
+# aiohttp writes here what it did not expect; `handle_error` takes what anybody can provoke.
+_logger = logging.getLogger(__name__)

@@ -1,4 +1,4 @@
-"""Writes a reply in one piece, or slowly where the reply asks for it.
+"""Writes a reply on HTTP/1.1 in one piece, or slowly where the reply asks for it.
 
 aiohttp's own Response costs a fifth of a request, and adds headers that the service does not send.
 
@@ -8,21 +8,17 @@ Must never know: what the reply says.
 from __future__ import annotations
 
 import asyncio
-import time
-from email.utils import formatdate
-from functools import lru_cache
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from aiohttp import HttpVersion11, web
 
+from proxy.transport.reply import check_headers, http_date, pace_of
+
 if TYPE_CHECKING:
     from aiohttp.abc import AbstractStreamWriter
 
     from proxy.kinesis.http import Reply
-
-# A paced body leaves in pieces of this share of a second.
-_PACE_SECONDS = 0.05
 
 _STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n" for status in HTTPStatus}
 
@@ -72,30 +68,18 @@ class RawResponse(web.StreamResponse):
         rest = self._paced_body
         if rest is None:
             return
-        piece_bytes = max(1, round(self._reply.pace_bytes_per_second * _PACE_SECONDS))
+        piece_bytes, seconds = pace_of(self._reply)
         while rest:
-            await asyncio.sleep(piece_bytes / self._reply.pace_bytes_per_second)
+            await asyncio.sleep(seconds)
             await self._writer.write(bytes(rest[:piece_bytes]))
             rest = rest[piece_bytes:]
 
 
 def _head_of(reply: Reply) -> bytes:
     """Encode status line and headers, without the empty line."""
-    lines = [f"{name}: {value}\r\n" for name, value in reply.headers.items()]
-    lines.append(f"Content-Length: {len(reply.body)}\r\n")
-    head = "".join(lines)
-    if head.count("\n") != len(lines) or head.count("\r") != len(lines):
-        raise ValueError("a header holds a line break")
+    check_headers(reply)
     # an upstream may answer with a status that has no name
     status_line = _STATUS_LINES.get(reply.status) or f"HTTP/1.1 {reply.status} \r\n"
-    return f"{status_line}{_date_line()}{head}".encode("latin-1")
-
-
-def _date_line() -> str:
-    """Return the Date header, formatted once a second."""
-    return _format_date_line(int(time.time()))
-
-
-@lru_cache(maxsize=1)
-def _format_date_line(second: int) -> str:
-    return f"Date: {formatdate(second, usegmt=True)}\r\n"
+    headers = "".join([f"{name}: {value}\r\n" for name, value in reply.headers.items()])
+    head = f"{status_line}Date: {http_date()}\r\n{headers}Content-Length: {len(reply.body)}\r\n"
+    return head.encode("latin-1")

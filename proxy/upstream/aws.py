@@ -25,7 +25,7 @@ from botocore.exceptions import BotoCoreError
 
 from proxy.core.batch import Answer, Failure
 from proxy.kinesis.errors import InternalFailure, LimitExceededException
-from proxy.kinesis.front_door import error_reply
+from proxy.kinesis.front_door import codec_of, error_reply
 from proxy.kinesis.http import Reply
 from proxy.upstream import wire
 from proxy.upstream.control import ControlPlane
@@ -185,19 +185,23 @@ class AwsUpstream:
         return await self._counted(DESCRIBE_STREAM_SUMMARY, asked)
 
     async def forward(self, operation: str, request: Request) -> Reply:
-        """Send another operation upstream, body untouched, signed anew; return the service's reply.
+        """Send an operation upstream, body and content type untouched, signed anew; return the service's reply.
 
+        The operation is the one that was checked, not the request's header read once more.
         It goes to the regional endpoint: which account's endpoint an SDK would choose stands in the body, unread.
         """
         if self._forwards_in_flight >= self._settings.forwards_in_flight_max:
             return error_reply(request, LimitExceededException("Too many requests are being forwarded."))
         parts = self._started()
-        target = request.headers.get("X-Amz-Target", TARGET_PREFIX + operation)
-        content_type = request.headers.get("Content-Type", wire.CONTENT_TYPE)
+        content_type = request.headers.get("Content-Type", "")
+        if not (content_type and content_type.isascii() and content_type.isprintable()):
+            # upstream may sign such text otherwise than we do, and doubt our credentials
+            content_type = codec_of(request).content_type
         self._forwards_in_flight += 1
         try:
             reply = await self._counted(
-                FORWARD, parts.forwards.post(parts.endpoints.regional, target, content_type, request.body)
+                FORWARD,
+                parts.forwards.post(parts.endpoints.regional, TARGET_PREFIX + operation, content_type, request.body),
             )
         finally:
             self._forwards_in_flight -= 1

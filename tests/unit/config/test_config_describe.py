@@ -45,7 +45,7 @@ def test_the_table_has_a_line_for_each_setting_with_its_source() -> None:
         "7",
         "ms",
         "flag --linger-ms",
-        "5",
+        "2",
         "0..1000",
         "--linger-ms",
         "KINESIS_PROXY_LINGER_MS",

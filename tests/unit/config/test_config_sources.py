@@ -60,7 +60,7 @@ def test_the_file_can_be_named_in_the_environment(monkeypatch: pytest.MonkeyPatc
 def test_an_empty_environment_variable_counts_as_unset(monkeypatch: pytest.MonkeyPatch) -> None:
     """Templates leave empty what they do not set."""
     monkeypatch.setenv("KINESIS_PROXY_LINGER_MS", "")
-    assert load(ServeSettings, {}).settings.linger_ms == 5
+    assert load(ServeSettings, {}).settings.linger_ms == 2
 
 
 def test_an_unknown_environment_variable_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -171,6 +171,20 @@ def test_a_listener_that_others_can_reach_needs_leave() -> None:
     assert "set allow_anonymous" in refusal({"listen": "0.0.0.0:4567"})
     allowed = {"listen": "0.0.0.0:4567", "allow_anonymous": "true"}
     assert load(ServeSettings, allowed).settings.listen == Address("0.0.0.0", 4567)  # noqa: S104 - parsed, not bound
+
+
+def test_a_listener_that_others_can_reach_may_demand_signatures_instead() -> None:
+    """Whoever has a key is known; the embedded Kinesis alone knows no keys."""
+    load(ServeSettings, {"listen": "0.0.0.0:4567", "inbound_auth": "sigv4", "inbound_keys_file": "keys.toml"})
+    assert "authenticate callers (inbound_auth or tls_client_ca_file)" in refusal({"listen": "0.0.0.0:4567"})
+    with pytest.raises(ConfigurationError, match="callers are not authenticated"):
+        load(EmulateSettings, {"listen": "0.0.0.0:4568", "inbound_auth": "sigv4", "inbound_keys_file": "keys.toml"})
+
+
+def test_signatures_and_keys_need_each_other() -> None:
+    """A forgotten setting must not leave the door open."""
+    assert refusal({"inbound_auth": "sigv4"}).startswith("inbound_auth sigv4 needs inbound_keys_file: set it")
+    assert refusal({"inbound_keys_file": "keys.toml"}).startswith("inbound_keys_file is of no use while inbound_auth")
 
 
 @pytest.mark.parametrize("upstream", ["http://127.0.0.1:4567", "http://localhost:4567", "http://[::1]:4567"])

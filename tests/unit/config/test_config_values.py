@@ -10,6 +10,7 @@ from proxy.config.values import (
     parse_region,
     parse_streams,
     parse_upstream,
+    parse_words,
 )
 
 
@@ -142,3 +143,16 @@ def test_a_region_that_could_change_the_host_name_is_refused(text: str) -> None:
     """A region becomes a label of the endpoint's host name."""
     with pytest.raises(ValueError, match="AWS region"):
         parse_region(text)
+
+
+@pytest.mark.parametrize("value", ["ListShards, GetRecords,ListShards", ["ListShards", "GetRecords"]])
+def test_words_come_as_text_or_list_each_once(value: object) -> None:
+    """Written twice is written once, in the order of the first."""
+    assert parse_words(value) == ("ListShards", "GetRecords")
+
+
+@pytest.mark.parametrize("value", ["", " , ", []])
+def test_no_word_at_all_is_a_mistake(value: object) -> None:
+    """An empty text says neither all nor none."""
+    with pytest.raises(ValueError, match="at least one word"):
+        parse_words(value)

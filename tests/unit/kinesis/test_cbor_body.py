@@ -166,6 +166,9 @@ def test_key_of_a_map_must_be_text() -> None:
         b"\xa1\x61a\x5f\x5f\x41b\xff\xff",
         b"\xa1\x61a\x1c",
         b"\xa1\x61a\xfc",
+        b"\xa1\x61a\xf7",
+        b"\xa1\x61a\xe0",
+        b"\xa1\x61a\xf8\x63",
     ],
 )
 def test_unreadable_body_is_refused_without_a_text(body: bytes) -> None:

@@ -12,7 +12,9 @@ import uvloop
 from structlog.testing import capture_logs
 
 from proxy.kinesis.http import AbortConnection, Reply, Request
-from proxy.transport.http1 import HttpServer
+from proxy.transport.http1 import Http1Connection
+from proxy.transport.limits import HttpLimits
+from proxy.transport.server import HttpServer
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine
@@ -80,10 +82,10 @@ async def until(condition: Callable[[], bool]) -> None:
 @asynccontextmanager
 async def serving(
     handler: Callable[[Request], Coroutine[Any, Any, Reply]] = echo,
-    **settings: Any,  # noqa: ANN401 - keywords of HttpServer
+    **limits: Any,  # noqa: ANN401 - of HttpLimits
 ) -> AsyncIterator[HttpServer]:
     """Run a server for the time of a block."""
-    server = HttpServer(handler, **{"request_bytes_max": 1000, "linger_seconds": 0.05, **settings})
+    server = HttpServer(handler, HttpLimits(**{"request_bytes_max": 1000, "linger_seconds": 0.05, **limits}))
     await server.start("127.0.0.1", 0)
     try:
         yield server
@@ -337,7 +339,7 @@ def test_header_with_a_line_break_is_never_sent(run: Run) -> None:
 
     with capture_logs() as logs:
         run(main())
-    assert [entry["event"] for entry in logs] == ["handler_failed"]
+    assert [entry["event"] for entry in logs] == ["reply_cannot_be_sent"]
 
 
 def test_status_without_a_name_is_passed_on(run: Run) -> None:
@@ -516,7 +518,7 @@ def test_idle_connection_is_closed_after_its_time(run: Run) -> None:
     """A connection is not kept for ever."""
 
     async def main() -> None:
-        async with serving(keepalive_seconds=0.05) as server, connected(server) as client:
+        async with serving(idle_seconds=0.05) as server, connected(server) as client:
             await client.ask(PING)
             assert await client.closed()
 
@@ -530,7 +532,8 @@ def test_answers_are_not_held_back_by_the_kernel(run: Run) -> None:
     async def main() -> None:
         async with serving() as server, connected(server) as client:
             await client.ask(PING)
-            (protocol,) = server._server.connections
+            (protocol,) = server._connections
+            assert isinstance(protocol, Http1Connection)
             assert protocol.transport is not None
             accepted = protocol.transport.get_extra_info("socket")
             options.append(accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))

@@ -1,0 +1,1 @@
+"""The commands that run: the composition root, the one room that knows every other."""

@@ -1,0 +1,98 @@
+"""What becomes of a request behind any transport: it is counted, answered or refused.
+
+A refusal is a 400 in the service's words, since every SDK reads that as what it is; a 413 or 431 means nothing to them.
+
+Must never know: connections, versions of HTTP, operations.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import structlog
+
+from proxy.kinesis.errors import ProvisionedThroughputExceededException, records_too_large
+from proxy.kinesis.front_door import error_reply
+from proxy.kinesis.http import AbortConnection, Reply
+from proxy.kinesis.limits import REQUEST_BYTES_MAX
+
+if TYPE_CHECKING:
+    from proxy.kinesis.http import Handler, Request
+    from proxy.transport.limits import HttpLimits
+
+log = structlog.get_logger(__name__)
+
+
+class Exchanges:
+    """All requests of one server, over all of its connections.
+
+    Args:
+        handler: answers each request.
+        limits: of the server.
+
+    A transport calls `begin` and `end` around each request, `hold` and `release` around a body that it collects.
+    """
+
+    def __init__(self, handler: Handler, limits: HttpLimits) -> None:
+        self._handler = handler
+        self._bodies_bytes_max = limits.bodies_bytes_max
+        self._bodies_bytes = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self.in_progress = 0
+        self.malformed = 0
+        self.draining = False
+
+    def begin(self) -> None:
+        """Count a request."""
+        if not self.in_progress:
+            self._idle.clear()
+        self.in_progress += 1
+
+    def end(self) -> None:
+        """Count it as answered, or given up."""
+        self.in_progress -= 1
+        if not self.in_progress:
+            self._idle.set()
+
+    async def ended(self) -> None:
+        """Wait until no request is in progress."""
+        await self._idle.wait()
+
+    def hold(self, size_bytes: int) -> bool:
+        """Count a part of a body; False, and nothing counted, if more is held than may be."""
+        if self._bodies_bytes + size_bytes > self._bodies_bytes_max:
+            return False
+        self._bodies_bytes += size_bytes
+        return True
+
+    def release(self, size_bytes: int) -> None:
+        """Give back what was held."""
+        self._bodies_bytes -= size_bytes
+
+    async def answer(self, request: Request) -> Reply:
+        """Call the handler; what it did not foresee becomes a bare 500.
+
+        Raises:
+            AbortConnection: the handler wants the connection cut.
+        """
+        try:
+            return await self._handler(request)
+        except AbortConnection:
+            raise
+        except Exception:
+            log.exception("handler_failed")
+            return Reply(500, b"")
+
+
+def too_large_reply(request: Request) -> Reply:
+    """Answer a body that is over the limit."""
+    return error_reply(request, records_too_large(REQUEST_BYTES_MAX))
+
+
+def no_room_reply(request: Request) -> Reply:
+    """Answer a body for which there is no room among the others; SDKs try it again."""
+    return error_reply(
+        request, ProvisionedThroughputExceededException("The proxy holds as many requests as it may. Try again later.")
+    )
