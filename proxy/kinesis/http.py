@@ -16,7 +16,8 @@ class Request:
     Args:
         method: upper case.
         target: path with query, as received.
-        headers: case-insensitive mapping (aiohttp's CIMultiDictProxy or alike).
+        headers: case-insensitive mapping of what was received (a CIMultiDictProxy or alike). Over HTTP/2 the
+            pseudo-headers are among them, as `:authority`, and `host` only if it was sent.
         body: the whole body as received.
     """
 

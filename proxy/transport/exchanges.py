@@ -10,18 +10,13 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-import structlog
-
 from proxy.kinesis.errors import ProvisionedThroughputExceededException, records_too_large
 from proxy.kinesis.front_door import error_reply
-from proxy.kinesis.http import AbortConnection, Reply
 from proxy.kinesis.limits import REQUEST_BYTES_MAX
 
 if TYPE_CHECKING:
-    from proxy.kinesis.http import Handler, Request
+    from proxy.kinesis.http import Handler, Reply, Request
     from proxy.transport.limits import HttpLimits
-
-log = structlog.get_logger(__name__)
 
 
 class Exchanges:
@@ -35,7 +30,7 @@ class Exchanges:
     """
 
     def __init__(self, handler: Handler, limits: HttpLimits) -> None:
-        self._handler = handler
+        self.handler = handler
         self._bodies_bytes_max = limits.bodies_bytes_max
         self._bodies_bytes = 0
         self._idle = asyncio.Event()
@@ -70,20 +65,6 @@ class Exchanges:
     def release(self, size_bytes: int) -> None:
         """Give back what was held."""
         self._bodies_bytes -= size_bytes
-
-    async def answer(self, request: Request) -> Reply:
-        """Call the handler; what it did not foresee becomes a bare 500.
-
-        Raises:
-            AbortConnection: the handler wants the connection cut.
-        """
-        try:
-            return await self._handler(request)
-        except AbortConnection:
-            raise
-        except Exception:
-            log.exception("handler_failed")
-            return Reply(500, b"")
 
 
 def too_large_reply(request: Request) -> Reply:

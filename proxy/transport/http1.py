@@ -42,6 +42,8 @@ log = structlog.get_logger(__name__)
 # aiohttp's own limits on the pieces of a request's head.
 _LINE_BYTES_MAX = 8190
 _HEADERS_MAX = 128
+# Found once: aiohttp comes by this way twice for each request.
+_receive = RequestHandler.data_received
 _BAD_REQUEST = b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 
 
@@ -59,7 +61,6 @@ class Http1Connection(RequestHandler):
         "_limits",
         "_own_transport",
         "_retires_at",
-        "_served",
         "_server",
         "_slow_since",
         "_stuck",
@@ -68,6 +69,7 @@ class Http1Connection(RequestHandler):
         "faulty",
         "held_bytes",
         "retiring",
+        "served",
         "upgrading",
     )
 
@@ -78,7 +80,7 @@ class Http1Connection(RequestHandler):
         self._server = server
         self._limits = server.limits
         self._stuck = StuckWatch(server.limits)
-        self._served = 0
+        self.served = 0
         # of a head that is not complete: after how many requests it comes, how much of it came, since when
         self._unfinished_after = 0
         self._header_bytes = 0
@@ -99,8 +101,8 @@ class Http1Connection(RequestHandler):
 
     def data_received(self, data: bytes) -> None:
         """Take bytes, and look at those that leave a head unfinished between two requests."""
-        super().data_received(data)
-        if self._request_count == self._served and not self.closing:
+        _receive(self, data)
+        if self._request_count == self.served and not self.closing:
             self._leave_unfinished(len(data))
 
     def _leave_unfinished(self, size_bytes: int) -> None:
@@ -120,19 +122,13 @@ class Http1Connection(RequestHandler):
         """Take note of what is unusual about a request that is to be served."""
         # what follows is no HTTP/1.1 to a client that hopes for an upgrade
         self.upgrading = message.upgrade
-        # also a coding without a name, which llhttp takes for none
-        codings = message.headers.getall(TRANSFER_ENCODING, ())
+        # A coding without a name llhttp takes for none. What it could not read, aiohttp gives without headers to ask.
+        has_coding = TRANSFER_ENCODING in message.headers
+        codings = message.headers.getall(TRANSFER_ENCODING) if has_coding else []
         if message.version == HttpVersion11:
             self.faulty = bool(codings) and [coding.lower() for coding in codings] != ["chunked"]
         else:
             self.faulty = bool(codings) or message.version != HttpVersion10
-
-    def request_served(self) -> None:
-        """Take note of a request that has its answer."""
-        self._served += 1
-        if self.held_bytes:
-            self._server.exchanges.release(self.held_bytes)
-            self.held_bytes = 0
 
     def handle_error(
         self, request: web.BaseRequest, status: int = 500, exc: BaseException | None = None, message: str | None = None
@@ -217,14 +213,17 @@ class Http1Server(web.Server):
             return await self._answer(http, connection)
         finally:
             self.exchanges.end()
-            connection.request_served()
+            connection.served += 1
+            if connection.held_bytes:
+                self.exchanges.release(connection.held_bytes)
+                connection.held_bytes = 0
 
     async def _answer(self, http: web.BaseRequest, connection: Http1Connection) -> web.StreamResponse:
         request = Request(http.method, http.raw_path, http.headers, b"")
         close = connection.upgrading
         try:
             request.body = await self._body_of(http, connection)
-            reply = await self.exchanges.answer(request)
+            reply = await self.exchanges.handler(request)
         except _BodyRefusedError as error:
             reply = error.reply_to(request)
             close = close or not error.read
@@ -239,6 +238,9 @@ class Http1Server(web.Server):
         except ConnectionError:
             # its sender left
             reply, close = Reply(400, b""), True
+        except Exception:
+            log.exception("handler_failed")
+            reply = Reply(500, b"")
         connection.closing = close = close or connection.retiring or self.exchanges.draining
         try:
             return RawResponse(reply, close=close)

@@ -232,13 +232,17 @@ class Http2Connection(asyncio.Protocol):
 
     async def _run(self, stream: Stream, refusal: Reply | None) -> None:
         try:
-            await stream.send(refusal or await self._server.exchanges.answer(stream.request))
+            reply = refusal or await self._server.exchanges.handler(stream.request)
         except AbortConnection:
             reset(self._transport)
-        else:
-            # before the client can know that it may begin another
-            self._forget(stream)
-            self.flush()
+            return
+        except Exception:
+            log.exception("handler_failed")
+            reply = Reply(500, b"")
+        await stream.send(reply)
+        # before the client can know that it may begin another
+        self._forget(stream)
+        self.flush()
 
     def _answered(self, stream: Stream, task: asyncio.Task[None]) -> None:
         """Clear up; called also for a task that was cancelled before it began."""

@@ -13,10 +13,10 @@ from h2.errors import ErrorCodes
 from h2.settings import SettingCodes, Settings
 from hyperframe.frame import GoAwayFrame, SettingsFrame
 
-from proxy.transport.http2_fields import FieldDecoder, FieldEncoder
 from proxy.transport.http2_gate import FRAME_BYTES_MAX
+from proxy.transport.http2_request import OF_CONNECTIONS, field_is_valid
 from proxy.transport.limits import MIB
-from proxy.transport.reply import check_headers, http_date
+from proxy.transport.reply import http_date
 
 if TYPE_CHECKING:
     from proxy.kinesis.http import Reply
@@ -37,7 +37,6 @@ _CONFIG = H2Configuration(
     normalize_outbound_headers=False,
     validate_outbound_headers=False,
 )
-_NOT_IN_HTTP2 = frozenset({"connection", "keep-alive", "proxy-connection", "transfer-encoding", "upgrade"})
 
 
 class Engine(H2Connection):
@@ -56,8 +55,6 @@ class Engine(H2Connection):
         super().__init__(_CONFIG)
         own_settings = _settings(limits) | {SettingCodes.MAX_CONCURRENT_STREAMS: 2 * limits.streams_max}
         self.local_settings = Settings(client=False, initial_values=own_settings)
-        self.encoder = FieldEncoder()
-        self.decoder = FieldDecoder()
         self.decoder.max_header_list_size = limits.header_bytes_max
         self.increment_flow_control_window(_CONNECTION_WINDOW_BYTES - _DEFAULT_WINDOW_BYTES)
 
@@ -78,17 +75,18 @@ def headers_of(reply: Reply) -> list[tuple[bytes, bytes]]:
     Raises:
         ValueError: a header cannot be sent.
     """
-    check_headers(reply)
-    return [
+    fields = [
         (b":status", b"%d" % reply.status),
         (b"date", http_date().encode()),
         (b"content-length", b"%d" % len(reply.body)),
-        *(
-            (name.encode("ascii"), value.encode("latin-1"))
-            for name, value in [(name.lower(), value) for name, value in reply.headers.items()]
-            if name not in _NOT_IN_HTTP2
-        ),
     ]
+    for name, value in reply.headers.items():
+        field = (name.lower().encode("ascii"), value.encode("latin-1"))
+        if not field_is_valid(*field):
+            raise ValueError("a header holds what none may hold")
+        if field[0] not in OF_CONNECTIONS:
+            fields.append(field)
+    return fields
 
 
 def _settings(limits: HttpLimits) -> dict[SettingCodes, int]:

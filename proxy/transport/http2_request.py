@@ -24,7 +24,12 @@ _NAME = re.compile(rb"[!#$%&'*+\-.^_`|~0-9a-z]+")
 # Nothing that ends a line in HTTP/1.1, and no space around.
 _VALUE = re.compile(rb"(?![ \t])[^\r\n\0]*(?<![ \t])")
 _PSEUDO = frozenset({b":method", b":scheme", b":authority", b":path"})
-_OF_CONNECTIONS = frozenset({b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade"})
+OF_CONNECTIONS = frozenset({b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade"})
+
+
+def field_is_valid(name: bytes, value: bytes) -> bool:
+    """Return whether a name and a value are such, pseudo-headers apart."""
+    return _NAME.fullmatch(name) is not None and _VALUE.fullmatch(value) is not None
 
 
 class MalformedRequestError(Exception):
@@ -43,7 +48,7 @@ def request_of(fields: Iterable[tuple[bytes, bytes]]) -> Request:
     for name, value in fields:
         if name in _PSEUDO and name not in pseudo and not regular_seen:
             pseudo[name] = value
-        elif _NAME.fullmatch(name) is not None and name not in _OF_CONNECTIONS:
+        elif _NAME.fullmatch(name) is not None and name not in OF_CONNECTIONS:
             regular_seen = True
         else:
             raise MalformedRequestError

@@ -43,7 +43,7 @@ class HttpLimits:
     header_seconds: float = 10
     body_seconds: float = 60
     idle_seconds: float = 75
-    age_seconds: float = 0
+    age_seconds: float = 600
     linger_seconds: float = 1
 
     @property

@@ -1,4 +1,4 @@
-"""What an answer is in any version of HTTP: its date, the headers that may be sent, its pace.
+"""What an answer is in any version of HTTP: its date and its pace.
 
 Must never know: how either version writes it.
 """
@@ -25,17 +25,6 @@ def http_date() -> str:
 @lru_cache(maxsize=1)
 def _format_date(second: int) -> str:
     return formatdate(second, usegmt=True)
-
-
-def check_headers(reply: Reply) -> None:
-    """Refuse headers that would read as other headers, or as another answer.
-
-    Raises:
-        ValueError: a name or a value holds a line break.
-    """
-    text = "".join([part for header in reply.headers.items() for part in header])
-    if "\n" in text or "\r" in text or "\0" in text:
-        raise ValueError("a header holds a line break")
 
 
 def pace_of(reply: Reply) -> tuple[int, float]:

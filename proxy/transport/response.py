@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from aiohttp import HttpVersion11, web
 
-from proxy.transport.reply import check_headers, http_date, pace_of
+from proxy.transport.reply import http_date, pace_of
 
 if TYPE_CHECKING:
     from aiohttp.abc import AbstractStreamWriter
@@ -77,9 +77,10 @@ class RawResponse(web.StreamResponse):
 
 def _head_of(reply: Reply) -> bytes:
     """Encode status line and headers, without the empty line."""
-    check_headers(reply)
+    headers = "".join([f"{name}: {value}\r\n" for name, value in reply.headers.items()])
+    if headers.count("\n") != len(reply.headers) or headers.count("\r") != len(reply.headers):
+        raise ValueError("a header holds a line break")
     # an upstream may answer with a status that has no name
     status_line = _STATUS_LINES.get(reply.status) or f"HTTP/1.1 {reply.status} \r\n"
-    headers = "".join([f"{name}: {value}\r\n" for name, value in reply.headers.items()])
     head = f"{status_line}Date: {http_date()}\r\n{headers}Content-Length: {len(reply.body)}\r\n"
     return head.encode("latin-1")

@@ -35,7 +35,7 @@ CASE_BYTES_MAX = 2_048
 CASE_SECONDS_MAX = 10
 MEMORY_MIB_MAX = 1_024
 # A connection costs as much as many bodies: it gets a smaller part of the cases.
-PARTS = {"http1_bytes": 1, "http2_frames": 1, "http2_fields": 2}
+PARTS = {"http1_bytes": 1, "http2_frames": 1}
 PARTS_OF_THE_OTHERS = 3
 
 _DONE = re.compile(r"Done (\d+) runs")
