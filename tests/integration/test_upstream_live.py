@@ -1,7 +1,6 @@
-"""The upstream against independent servers that run already: KINESALITE_URL and MINISTACK_URL name them."""
+"""The upstream against independent servers."""
 
 import base64
-import os
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -18,16 +17,13 @@ from proxy.upstream.aws import AwsUpstream
 from proxy.upstream.settings import UpstreamSettings
 from tests.support.aws_environment import use_static_credentials
 
-URLS = {name: os.environ[name] for name in ("KINESALITE_URL", "MINISTACK_URL") if name in os.environ}
 
-pytestmark = pytest.mark.skipif(not URLS, reason="neither KINESALITE_URL nor MINISTACK_URL names a server")
-
-
-@pytest.fixture(params=list(URLS.values()), ids=list(URLS))
+@pytest.fixture(params=["kinesalite_url", "ministack_url"])
 def url(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """Return a live server's URL."""
+    endpoint = str(request.getfixturevalue(request.param))
     use_static_credentials(monkeypatch, AWS_REGION="us-east-1", AWS_DEFAULT_REGION="us-east-1")
-    return str(request.param)
+    return endpoint
 
 
 @asynccontextmanager
