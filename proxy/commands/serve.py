@@ -25,7 +25,7 @@ from proxy.commands.counted import CountedUpstream
 from proxy.commands.embedded import make_emulator, pages, read_emulator
 from proxy.commands.forwarding import SETTING, forwarded_operations
 from proxy.commands.listener import http_limits, server_tls
-from proxy.commands.process import CommandError, Signals, listen, log_what_nobody_caught
+from proxy.commands.process import CommandError, Signals, listen, log_what_nobody_caught, spare_what_start_up_made
 from proxy.core.buffer import Buffer
 from proxy.core.limits import MILLISECOND_NS, StreamLimits
 from proxy.driver import Driver
@@ -64,6 +64,7 @@ async def serve(settings: ServeSettings) -> int:
     service = Service(settings)
     try:
         await service.start()
+        spare_what_start_up_made()
         await signals.stop.wait()
         undelivered = await service.drain(signals.hurry)
     finally:

@@ -1,11 +1,12 @@
 from __future__ import annotations
 
 import errno
+import gc
 import socket
 
 import pytest
 
-from proxy.commands.process import CommandError, listen
+from proxy.commands.process import CommandError, listen, spare_what_start_up_made
 from proxy.config import Address
 
 ADDRESS = Address("127.0.0.1", 4567)
@@ -31,3 +32,13 @@ async def test_a_listener_that_cannot_start_says_which_address_and_flag(error: O
     with pytest.raises(CommandError) as told:
         await listen("admin_listen", ADDRESS, fail(error))
     assert str(told.value) == f"admin_listen 127.0.0.1:4567 {reason}: choose another with --admin-listen"
+
+
+def test_what_start_up_made_is_not_gone_through_again() -> None:
+    """A collection afterwards has only what came since to look at."""
+    try:
+        spare_what_start_up_made()
+        assert gc.get_freeze_count() > 0
+        assert len(gc.get_objects()) < gc.get_freeze_count()
+    finally:
+        gc.unfreeze()
