@@ -158,8 +158,6 @@ class Http2Connection(asyncio.Protocol):
         for portion in self._gate.pass_on(data):
             for event in self.engine.receive_data(portion):
                 self._react(event)
-                if self._over:
-                    return
             if not self._gate.in_headers:
                 self._slow_since = 0.0
         self.flush()

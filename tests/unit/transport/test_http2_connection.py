@@ -8,16 +8,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from h2.errors import ErrorCodes
 from h2.events import DataReceived, PingAckReceived, StreamReset
-from hyperframe.frame import DataFrame, GoAwayFrame, HeadersFrame, RstStreamFrame, SettingsFrame
+from hyperframe.frame import ContinuationFrame, DataFrame, GoAwayFrame, HeadersFrame, RstStreamFrame, SettingsFrame
 from structlog.testing import capture_logs
 
 from proxy.kinesis.http import AbortConnection, Reply, Request
-from proxy.transport.exchanges import Exchanges
-from proxy.transport.http2 import Http2Connection, Http2Server
-from proxy.transport.limits import HttpLimits
 from tests.unit.transport.transport_clients import (
     FakeTransport,
     FrameMaker,
+    alone,
     connected,
     echo,
     serving,
@@ -30,6 +28,7 @@ if TYPE_CHECKING:
 
     from hyperframe.frame import Frame
 
+    from proxy.transport.http2 import Http2Connection
     from tests.unit.transport.transport_clients import Run
 
 HIGHEST = 2**31 - 1
@@ -571,36 +570,77 @@ def test_idle_connection_is_closed_after_its_time(run: Run) -> None:
 class EagerTransport(FakeTransport):
     """A client that begins another request in the moment in which it has an answer."""
 
-    def __init__(self, connection: Http2Connection, frames: FrameMaker) -> None:
+    def __init__(self) -> None:
         super().__init__()
+        self.connection: Http2Connection | None = None
         self.answered = 0
-        self._connection = connection
-        self._frames = frames
+        self.frames = FrameMaker()
 
     def write(self, data: Any) -> None:  # noqa: ANN401 - bytes of any kind
         """Take an answer, ask again."""
         super().write(data)
-        if b"POST / " in data:
+        if b"POST / " in data and self.connection is not None:
             self.answered += 1
-            self._connection.data_received(self._frames.headers(2 * self.answered + 1, flags=WHOLE).serialize())
+            next_one = self.frames.headers(2 * self.answered + 1, flags=WHOLE)
+            self.connection.data_received(next_one.serialize())
 
 
 def test_answered_request_makes_room_before_its_client_can_know() -> None:
     """Nobody is refused who has only just been answered."""
 
     async def main() -> int:
-        limits = HttpLimits(request_bytes_max=1000, streams_max=1)
-        connection = Http2Server(Exchanges(echo, limits), limits, lambda _: None).connection(float("inf"))
-        frames = FrameMaker()
-        transport = EagerTransport(connection, frames)
-        connection.connection_made(transport)
-        connection.data_received(frames.beginning() + frames.headers(1, flags=WHOLE).serialize())
+        transport = EagerTransport()
+        transport.connection, _ = alone(transport=transport, streams_max=1)
+        transport.connection.data_received(transport.frames.headers(1, flags=WHOLE).serialize())
         for _ in range(50):
             await asyncio.sleep(0)
-        connection.connection_lost(None)
+        transport.connection.connection_lost(None)
         return transport.answered
 
     assert asyncio.run(main()) > 10
+
+
+def test_nothing_is_read_after_the_end() -> None:
+    """What is still on its way then has no effect."""
+
+    async def main() -> None:
+        gate = Gatekeeper()
+        connection, transport = alone(gate)
+        connection.data_received(b"\xff" * 9)
+        assert transport.closing
+        connection.data_received(FrameMaker().headers(1, flags=WHOLE).serialize())
+        await asyncio.sleep(0)
+        assert not gate.seen
+
+    asyncio.run(main())
+
+
+def test_long_connection_does_not_grow() -> None:
+    """Of the requests that are over, few are remembered."""
+
+    async def main() -> None:
+        connection, _ = alone()
+        frames = FrameMaker()
+        for number in range(1000):
+            connection.data_received(frames.headers(2 * number + 1, flags=WHOLE).serialize())
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+        assert len(connection.engine.streams) + len(connection.engine._closed_streams) < 300
+
+    asyncio.run(main())
+
+
+def test_connection_that_comes_during_a_drain_is_asked_to_go(run: Run) -> None:
+    """It was open, but had not shown yet what it speaks."""
+
+    async def main() -> None:
+        async with serving() as server, connected(server) as client:
+            await until(lambda: server.connections == 1)
+            await server.stop_listening()
+            client.send(FrameMaker().beginning())
+            assert (await goaway(client.frames())).last_stream_id == HIGHEST
+
+    run(main())
 
 
 def test_request_in_progress_keeps_its_connection(run: Run) -> None:
@@ -640,6 +680,27 @@ def test_frame_that_does_not_arrive_in_time_costs_the_connection(run: Run) -> No
             client.send(frames.beginning() + frames.headers(1).serialize()[:-1])
             assert await client.goaways() == [(0, ErrorCodes.ENHANCE_YOUR_CALM)]
             assert server.malformed_requests == 1
+
+    run(main())
+
+
+def test_headers_that_do_not_end_in_time_cost_the_connection(run: Run) -> None:
+    """Although a frame of them comes now and then."""
+
+    async def main() -> None:
+        frames = FrameMaker()
+        async with serving(header_seconds=0.2) as server, connected(server) as client:
+            client.send(frames.beginning())
+            client.send_frames(HeadersFrame(1, b""))
+
+            async def trickle() -> None:
+                while not client.writer.is_closing():
+                    client.send_frames(ContinuationFrame(1, b""))
+                    await asyncio.sleep(0.01)
+
+            sending = asyncio.create_task(trickle())
+            assert await client.goaways() == [(0, ErrorCodes.ENHANCE_YOUR_CALM)]
+            sending.cancel()
 
     run(main())
 

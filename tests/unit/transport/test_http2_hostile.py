@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 import pytest
@@ -22,7 +23,17 @@ from hyperframe.frame import (
 from structlog.testing import capture_logs
 
 from proxy.transport.arrival import PREFACE
-from tests.unit.transport.transport_clients import FIELDS, FrameMaker, connected, echo, serving, speaking_http2, until
+from tests.unit.transport.transport_clients import (
+    FIELDS,
+    FrameMaker,
+    alone,
+    connected,
+    echo,
+    goaway_codes,
+    serving,
+    speaking_http2,
+    until,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -104,6 +115,70 @@ def test_rapid_reset_keeps_few_requests_going(run: Run) -> None:
 
     run(main())
     assert 0 < most <= 10
+
+
+def test_client_that_only_resets_is_left() -> None:
+    """Each request is worth the frames that reset it, so that these alone would never be too many."""
+
+    async def main() -> int:
+        connection, transport = alone(streams_max=10)
+        maker = FrameMaker()
+        count = 0
+        while not transport.closing and count < 100:
+            stream_id = 2 * count + 1
+            connection.data_received(maker.headers(stream_id).serialize() + RstStreamFrame(stream_id).serialize())
+            count += 1
+        assert goaway_codes(transport) == [ErrorCodes.ENHANCE_YOUR_CALM]
+        return count
+
+    assert asyncio.run(main()) == 21
+
+
+def test_client_that_asks_for_ever_more_at_once_is_left() -> None:
+    """Being refused must have taught it."""
+
+    async def main() -> int:
+        connection, transport = alone(streams_max=10)
+        maker = FrameMaker()
+        count = 0
+        while not transport.closing and count < 100:
+            connection.data_received(maker.headers(2 * count + 1).serialize())
+            count += 1
+        assert goaway_codes(transport) == [ErrorCodes.ENHANCE_YOUR_CALM]
+        connection.connection_lost(None)
+        return count
+
+    assert asyncio.run(main()) == 31
+
+
+def test_time_forgives() -> None:
+    """A client that gives up all it has open, now and then, is served on."""
+
+    async def main() -> None:
+        connection, transport = alone(streams_max=10)
+        maker = FrameMaker()
+        for burst in range(20):
+            for number in range(10):
+                stream_id = 20 * burst + 2 * number + 1
+                connection.data_received(maker.headers(stream_id).serialize() + RstStreamFrame(stream_id).serialize())
+            connection.sweep(100.0 + burst)
+        assert not transport.closing
+
+    asyncio.run(main())
+
+
+def test_fields_are_bounded_by_the_limit_that_was_set() -> None:
+    """A small block may stand for many of them."""
+
+    async def main() -> None:
+        for count, within in ((40, True), (60, False)):
+            connection, transport = alone(header_bytes_max=2000)
+            block = Encoder().encode([*FIELDS, ("x", "y")]) + b"\xbe" * count
+            connection.data_received(HeadersFrame(1, block, flags=WHOLE).serialize())
+            assert transport.closing is not within
+            connection.connection_lost(None)
+
+    asyncio.run(main())
 
 
 @pytest.mark.parametrize(

@@ -238,6 +238,17 @@ def test_changed_files_are_taken_for_new_connections(run: Run, tmp_path: Path) -
     assert [entry["event"] for entry in logs] == ["tls_files_taken"]
 
 
+def test_server_looks_after_the_files(run: Run) -> None:
+    """Again and again, by itself."""
+
+    async def main() -> None:
+        tls = server_tls()
+        async with serving(tls=tls):
+            await until(lambda: tls._looked_at > 0)
+
+    run(main())
+
+
 def test_files_are_looked_at_now_and_then(tmp_path: Path) -> None:
     """Not at every call; and taken when they have been found the same twice."""
     secret = Secret(tmp_path)

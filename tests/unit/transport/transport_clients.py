@@ -22,6 +22,8 @@ from hyperframe.frame import Frame, GoAwayFrame, HeadersFrame, RstStreamFrame, S
 
 from proxy.kinesis.http import Reply, Request
 from proxy.transport.arrival import PREFACE
+from proxy.transport.exchanges import Exchanges
+from proxy.transport.http2 import Http2Connection, Http2Server
 from proxy.transport.limits import HttpLimits
 from proxy.transport.server import HttpServer
 
@@ -239,16 +241,18 @@ class FrameMaker:
 
 
 class FakeTransport(asyncio.Transport):
-    """Takes what is written, and lets its protocol know how it feels."""
+    """Takes what is written, until it is closed."""
 
     def __init__(self) -> None:
         super().__init__()
+        self.written = bytearray()
         self.closing = False
 
     def write(self, data: Any) -> None:  # noqa: ANN401 - bytes of any kind
         """Take bytes."""
         assert data
         assert not self.closing
+        self.written += data
 
     def close(self) -> None:
         """Close."""
@@ -261,3 +265,30 @@ class FakeTransport(asyncio.Transport):
     def is_closing(self) -> bool:
         """Tell."""
         return self.closing
+
+
+def alone(
+    handler: Callable[[Request], Coroutine[Any, Any, Reply]] = echo,
+    transport: FakeTransport | None = None,
+    **limits: Any,  # noqa: ANN401 - of HttpLimits
+) -> tuple[Http2Connection, FakeTransport]:
+    """Make a connection without sockets that has had its client's beginning; needs a running loop."""
+    bounds = HttpLimits(**{"request_bytes_max": 1000, **limits})
+    connection = Http2Server(Exchanges(handler, bounds), bounds, lambda _: None).connection(float("inf"))
+    transport = transport or FakeTransport()
+    connection.connection_made(transport)
+    connection.data_received(FrameMaker().beginning())
+    return connection, transport
+
+
+def goaway_codes(transport: FakeTransport) -> list[int]:
+    """Return the codes of the GOAWAY frames that were written."""
+    codes = []
+    rest = memoryview(bytes(transport.written))
+    while rest:
+        frame, length = Frame.parse_frame_header(rest[:9])
+        frame.parse_body(rest[9 : 9 + length])
+        if isinstance(frame, GoAwayFrame):
+            codes.append(frame.error_code)
+        rest = rest[9 + length :]
+    return codes
