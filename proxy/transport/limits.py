@@ -49,5 +49,5 @@ class HttpLimits:
     @property
     def sweep_seconds(self) -> float:
         """How often connections are looked at for what took too long."""
-        timeouts = [self.header_seconds, self.body_seconds, self.idle_seconds, self.age_seconds, self.linger_seconds]
+        timeouts = [self.header_seconds, self.body_seconds, self.idle_seconds, self.age_seconds]
         return min([_SWEEP_SECONDS_MAX, *(timeout / _SWEEPS_PER_TIMEOUT for timeout in timeouts if timeout)])
