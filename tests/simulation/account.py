@@ -1,0 +1,279 @@
+"""What one proxy has promised: every record that it took, told from outside, and whether its outcome is true.
+
+Kept beside the proxy's own books and never from them: acceptance is noted when `append` returns, sending when a request
+leaves, writing when the service writes, the outcome when the caller is told it.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from typing import TYPE_CHECKING
+
+from proxy.core.limits import MILLISECOND_NS, SECOND_NS
+from proxy.core.record import Record, State
+from tests.simulation.promises import Rule
+from tests.simulation.service import GUILTY_DATA
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from proxy.core.batch import Batch, Failure
+    from proxy.core.lane import Lane
+    from tests.simulation.world import World
+
+# The driver's timer counts in whole milliseconds, rounded up, and virtual time in microseconds.
+TIMER_GRACE_NS = 3 * MILLISECOND_NS
+
+
+class Taken:
+    """One accepted record as seen from outside.
+
+    `ordinal` counts acceptances of its proxy; `refusals` are the codes by which the service refused a whole request
+    that held it.
+    """
+
+    __slots__ = ("attempts", "ordinal", "outcome", "record", "refusals", "stream_name", "written")
+
+    def __init__(self, record: Record, stream_name: str, ordinal: int) -> None:
+        self.record = record
+        self.stream_name = stream_name
+        self.ordinal = ordinal
+        self.attempts = 0
+        self.outcome: State | None = None
+        self.written = False
+        self.refusals: frozenset[str] = frozenset()
+
+
+class Account:
+    """One proxy's promises.
+
+    Args:
+        world: of the run.
+        name: of the proxy.
+        open_changed: told by how much the number of open records changes.
+    """
+
+    def __init__(self, world: World, name: str, open_changed: Callable[[int], None]) -> None:
+        self._scenario = world.scenario
+        self._service = world.service
+        self._promises = world.promises
+        self._trace = world.trace
+        self._clock = world.clock
+        self._name = name
+        self._open_changed = open_changed
+        self._taken: dict[int, Taken] = {}  # by id of the record, which is kept alive by it
+        self._waiting: deque[Taken] = deque()  # in the order of acceptance, hence of deadlines
+        self._first_written: dict[tuple[str, str], int] = {}
+        self._last_sequence: dict[tuple[str, str], int] = {}
+        self._meters: dict[Lane, _Meter] = {}
+        self.flying: dict[str, Counter[str]] = {stream_name: Counter() for stream_name in world.service.streams}
+        self.batches: dict[Batch, None] = {}
+        self.open_by_stream: Counter[str] = Counter()
+        self.accepted = 0
+        self.settled = 0
+        self.given_up = False  # the drain's time is over
+
+    @property
+    def open_records(self) -> int:
+        """Accepted records without an outcome."""
+        return self.accepted - self.settled
+
+    # What happens
+
+    def watched(self, record: Record) -> None:
+        """Have a record's outcome come by here first; to be called before it is appended."""
+        told = record.on_outcome
+
+        def outcome(settled: Record) -> None:
+            self._outcome(settled)
+            if told is not None:
+                told(settled)
+
+        record.on_outcome = outcome
+
+    def took(self, stream_name: str, records: Sequence[Record]) -> None:
+        """Note records as accepted, in this order."""
+        for record in records:
+            self.accepted += 1
+            taken = Taken(record, stream_name, self.accepted)
+            self._taken[id(record)] = taken
+            self._waiting.append(taken)
+        if records:
+            self.open_by_stream[stream_name] += len(records)
+            self._open_changed(len(records))
+            self._trace.counts["records accepted"] += len(records)
+            self._trace.note(self._clock(), "took", self._name, stream_name, records[0].data[:24], len(records))
+
+    def sent(self, batch: Batch) -> None:
+        """Check a request that leaves now, and note it."""
+        now_ns = self._clock()
+        limits = self._scenario.limits
+        if not 0 < len(batch.records) <= limits.batch_records_max:
+            raise self._promises.note(Rule.BOUNDS, f"{len(batch.records)} records in one request")
+        if len(batch.records) > 1 and batch.size_bytes > limits.batch_bytes_max:
+            raise self._promises.note(Rule.BOUNDS, f"{batch.size_bytes} bytes in one request")
+        flying = self.flying[batch.stream_name]
+        self.batches[batch] = None
+        for record in batch.records:
+            taken = self._taken[id(record)]
+            key = record.partition_key
+            flying[key] += 1
+            if flying[key] > 1 and key:
+                raise self._promises.note(Rule.KEY_TWICE, f"{self._name} {batch.stream_name} {key}")
+            if taken.outcome is not None:
+                raise self._promises.note(Rule.ONE_OUTCOME, f"{self._said(taken)} is sent after its outcome")
+            if taken.attempts == record.attempts:
+                continue  # the half of a refused request: nothing of that was taken
+            taken.attempts = record.attempts
+            self._meter(record, now_ns)
+        self._trace.counts["requests sent"] += 1
+        self._trace.counts["records sent"] += len(batch.records)
+        self._trace.note(now_ns, "sent", self._name, batch.records[0].data[:24], len(batch.records))
+
+    def returned(self, batch: Batch) -> None:
+        """Note that a request has ended, just before the driver is told."""
+        del self.batches[batch]
+        flying = self.flying[batch.stream_name]
+        for record in batch.records:
+            flying[record.partition_key] -= 1
+            if not flying[record.partition_key]:
+                del flying[record.partition_key]
+
+    def written(self, record: Record) -> None:
+        """Check a record that the service writes at this instant."""
+        taken = self._taken[id(record)]
+        if not taken.written:
+            taken.written = True
+            key = (taken.stream_name, record.partition_key)
+            auto = self._service.streams[taken.stream_name].shape.auto
+            if self._first_written.get(key, 0) > taken.ordinal and not auto:
+                raise self._promises.note(Rule.ORDER, f"{self._said(taken)} of key {key} has been overtaken")
+            self._first_written[key] = taken.ordinal
+        else:
+            self._trace.counts["records written again"] += 1
+
+    def refused(self, batch: Batch, failure: Failure) -> None:
+        """Note that the service refuses a request as a whole."""
+        for record in batch.records:
+            self._taken[id(record)].refusals |= {failure.code}
+
+    def _outcome(self, record: Record) -> None:
+        """Check the outcome that a caller is told."""
+        now_ns = self._clock()
+        taken = self._taken.get(id(record))
+        if taken is None or taken.outcome is not None:
+            raise self._promises.note(Rule.ONE_OUTCOME, f"{record.data[:24]} has an outcome too many")
+        taken.outcome = record.state
+        self.settled += 1
+        self.open_by_stream[taken.stream_name] -= 1
+        self._open_changed(-1)
+        self._trace.counts[f"outcome {record.state.name.lower()}"] += 1
+        self._trace.note(now_ns, "outcome", self._name, record.data[:24], record.state, record.error_code)
+        match record.state:
+            case State.ACKNOWLEDGED:
+                self._acknowledged(taken)
+            case State.REFUSED:
+                self._refused(taken)
+            case State.EXPIRED:
+                self._expired(taken, now_ns)
+            case _:
+                raise self._promises.note(Rule.ONE_OUTCOME, f"{self._said(taken)} is told, but {record.state.name}")
+        if now_ns > self._latest_ns(taken):
+            raise self._promises.note(Rule.LATE, self._said(taken))
+
+    def _acknowledged(self, taken: Taken) -> None:
+        record = taken.record
+        stream = self._service.streams[taken.stream_name]
+        place = (record.shard_id, record.sequence_number)
+        if place not in stream.places[record.data]:
+            raise self._promises.note(Rule.TRUTH, f"{self._said(taken)} is not at {place}")
+        if stream.shape.auto:
+            return
+        key = (taken.stream_name, record.partition_key)
+        sequence = int(record.sequence_number or 0)
+        if self._last_sequence.get(key, 0) >= sequence:
+            raise self._promises.note(Rule.SEQUENCE, f"{self._said(taken)} of key {key}")
+        self._last_sequence[key] = sequence
+
+    def _refused(self, taken: Taken) -> None:
+        code = taken.record.error_code
+        guilty = taken.record.data.startswith(GUILTY_DATA)
+        if code not in taken.refusals or (code == "ValidationException" and not guilty):
+            raise self._promises.note(Rule.CAUSE, f"{self._said(taken)} is refused by {code}")
+
+    def _expired(self, taken: Taken, now_ns: int) -> None:
+        record = taken.record
+        deadline_at_ns = record.received_at_ns + self._scenario.limits.delivery_timeout_ns
+        if now_ns < deadline_at_ns and not self.given_up:
+            raise self._promises.note(
+                Rule.EXPIRY, f"{self._said(taken)} has time until {deadline_at_ns}, it is {now_ns}"
+            )
+        if record.error_code not in {"ProvisionedThroughputExceededException", "InternalFailure"}:
+            raise self._promises.note(Rule.CAUSE, f"{self._said(taken)} expires as {record.error_code}")
+
+    # What must be true at any moment
+
+    def check_waits(self) -> None:
+        """Check that no record waits past its deadline; the oldest alone is looked at."""
+        waiting = self._waiting
+        while waiting and waiting[0].outcome is not None:
+            waiting.popleft()
+        if waiting and self._clock() > self._latest_ns(waiting[0]):
+            raise self._promises.note(Rule.LATE, self._said(waiting[0]))
+
+    def _latest_ns(self, taken: Taken) -> int:
+        """Return the instant by which a record must have its outcome."""
+        deadline_at_ns = taken.record.received_at_ns + self._scenario.limits.delivery_timeout_ns
+        return deadline_at_ns + self._scenario.request_timeout_ns + TIMER_GRACE_NS
+
+    def _meter(self, record: Record, now_ns: int) -> None:
+        """Check a record against what its lane may be sent by the configured rate."""
+        lane = record.key_queue.lane if record.key_queue is not None else None
+        if lane is None:
+            raise self._promises.note(Rule.LIMITS, "a record leaves without a lane")
+        limits = self._scenario.limits
+        meter = self._meters.get(lane)
+        if meter is None:
+            meter = self._meters[lane] = _Meter(limits.shard_burst_ns / SECOND_NS, now_ns)
+        # the careful lane of a stream that ignores keys has the capacity of its shards
+        shards = 1 if lane.shard_id is not None else self._shards_of_careful(record)
+        rates = (limits.shard_records_per_second * shards, limits.shard_bytes_per_second * shards)
+        if not meter.takes(record.size_bytes, rates, now_ns):
+            raise self._promises.note(Rule.LIMITS, f"{self._name} sends {lane.shard_id} too much")
+
+    def _shards_of_careful(self, record: Record) -> int:
+        stream = self._service.streams[self._taken[id(record)].stream_name]
+        counts = [len(stream.topology.open), *map(len, stream.topology.older)]
+        return max(counts) if stream.shape.auto else 1
+
+    def _said(self, taken: Taken) -> str:
+        record = taken.record
+        return f"record {taken.ordinal} of {self._name} ({record.state.name}, attempts {record.attempts})"
+
+
+class _Meter:
+    """A token bucket of each kind, kept apart from the proxy's own; a full one lets anything through.
+
+    Args:
+        burst_seconds: what it holds, as time.
+        now_ns: the present.
+    """
+
+    __slots__ = ("_at_ns", "_burst_seconds", "_levels")
+
+    def __init__(self, burst_seconds: float, now_ns: int) -> None:
+        self._burst_seconds = burst_seconds
+        self._at_ns = now_ns
+        self._levels = [1.0, 1.0]  # seconds: how a lane began is not seen from here, so each starts full
+
+    def takes(self, size_bytes: int, rates: tuple[int, int], now_ns: int) -> bool:
+        """Take one record's tokens; return whether they were there."""
+        elapsed = (now_ns - self._at_ns) / SECOND_NS
+        self._at_ns = now_ns
+        holds = True
+        for index, (rate, tokens) in enumerate(zip(rates, (1, size_bytes), strict=True)):
+            cost = tokens / rate
+            level = min(self._levels[index] + elapsed, self._burst_seconds)
+            holds = holds and level >= min(cost, self._burst_seconds) - 1e-6
+            self._levels[index] = level - cost
+        return holds

@@ -1,0 +1,256 @@
+"""What one seed draws: sizes, rates, faults, habits, and the course of its hours. Values only.
+
+Swarm testing: each fault is on in some seeds and off in the others, so that none always hides another.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from random import Random
+
+from proxy.core.limits import MILLISECOND_NS, StreamLimits
+
+HOUR_SECONDS = 3600.0
+
+
+@dataclass(frozen=True)
+class Faults:
+    """Shares of requests, records or fetches that meet a fault, while faults are on.
+
+    Args:
+        throttled, ill, unknown: of records, answered by a throttle, InternalFailure, or a code that nobody knows.
+        guilty: of records, for which the service refuses their whole request.
+        failed, unavailable, busy, unknown_request: of requests, answered by 500, 503, LimitExceeded, an unknown code.
+        reset_before, reset_after, black_hole, unconnected, malformed: of requests, before or after the write.
+        short, long: of answers, with too few or too many results.
+        slow: of exchanges, that take seconds.
+        map_denied, map_throttled, map_slow, map_stale, summary_denied: of fetches.
+        ill_stretches: stretches a burst in which the service refuses or throttles everything in one way.
+        reshards, restarts: a burst.
+    """
+
+    throttled: float = 0
+    ill: float = 0
+    unknown: float = 0
+    guilty: float = 0
+    failed: float = 0
+    unavailable: float = 0
+    busy: float = 0
+    unknown_request: float = 0
+    reset_before: float = 0
+    reset_after: float = 0
+    black_hole: float = 0
+    unconnected: float = 0
+    malformed: float = 0
+    short: float = 0
+    long: float = 0
+    slow: float = 0
+    map_denied: float = 0
+    map_throttled: float = 0
+    map_slow: float = 0
+    map_stale: float = 0
+    summary_denied: float = 0
+    ill_stretches: int = 0
+    reshards: int = 0
+    restarts: int = 0
+
+
+NO_FAULTS = Faults()
+
+
+@dataclass(frozen=True)
+class Habits:
+    """How a client's SDK behaves.
+
+    Args:
+        tries: attempts of one call, all under one invocation id.
+        timeout_seconds: how long it waits for an answer before it cuts the connection.
+        backoff_seconds: base of its exponential waits; 0 tries again at once.
+        heeds_retry_after: whether it waits for as long as the answer asks.
+        resends: how many times the failed entries of a PutRecords are sent again, as a call of their own.
+        records_max: records of one call; 1 uses PutRecord.
+        calls_max: calls at once.
+        cut, vanishes: shares of attempts cut at any moment, and then tried again or not.
+    """
+
+    tries: int = 3
+    timeout_seconds: float = 60
+    backoff_seconds: float = 1
+    heeds_retry_after: bool = False
+    resends: int = 0
+    records_max: int = 5
+    calls_max: int = 8
+    cut: float = 0
+    vanishes: float = 0
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A stretch of time with one kind of load; faults that are events happen in bursts only."""
+
+    kind: str  # burst, trickle or idle
+    seconds: float
+    calls_per_second: float = 0
+
+
+@dataclass(frozen=True)
+class StreamShape:
+    """One stream of the service."""
+
+    shards: int = 2
+    auto: bool = False
+    by_arn: bool = False
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """One run.
+
+    Args:
+        seed: of every die.
+        frontend: whether calls go through the real frontend, or straight to the driver.
+        proxies: how many serve at once.
+        streams: of the service.
+        phases: the course of the run.
+        habits: one for each client.
+        faults: see `Faults`.
+        limits: of each proxy; the service's shards have the same rates.
+        service_rates: records and bytes a second of each shard; None as in `limits`.
+        counts_by_second: the service counts by the second of its clock, otherwise by token bucket.
+        keys: partition keys; every fourth is shared by all clients.
+        sizes: record sizes in bytes, drawn evenly.
+        latency_ms: least and most of each way, of most requests.
+        request_timeout_ns: how long a proxy waits for an answer that never comes.
+        buffer_records_max, buffer_bytes_max, streams_max: bounds of each proxy.
+        drain_timeout_ms: of each shutdown.
+        ends_well: faults end before the end, and everything must finish; otherwise all proxies shut down under way.
+    """
+
+    seed: int
+    frontend: bool = True
+    proxies: int = 1
+    streams: tuple[StreamShape, ...] = (StreamShape(),)
+    phases: tuple[Phase, ...] = (Phase("burst", 5, 100),)
+    habits: tuple[Habits, ...] = (Habits(),) * 4
+    faults: Faults = NO_FAULTS
+    limits: StreamLimits = field(default_factory=StreamLimits)
+    service_rates: tuple[int, int] | None = None
+    counts_by_second: bool = False
+    keys: int = 50
+    sizes: tuple[int, ...] = (200,)
+    latency_ms: tuple[float, float] = (2, 8)
+    request_timeout_ns: int = 2_000 * MILLISECOND_NS
+    buffer_records_max: int = 20_000
+    buffer_bytes_max: int = 64 * 1024 * 1024
+    streams_max: int = 16
+    drain_timeout_ms: int = 3_000
+    ends_well: bool = True
+
+    @classmethod
+    def drawn(cls, seed: int) -> Scenario:
+        """Draw a scenario from a seed."""
+        draw = Random(f"scenario {seed}")  # noqa: S311 - a simulation, not a secret
+        frontend = draw.random() < 0.75
+        rates = draw.choice(((1000, 1024 * 1024), (100, 50_000), (25, 10_000)))
+        phases = _phases(draw, frontend=frontend)
+        big = draw.random() < 0.1
+        return cls(
+            seed=seed,
+            frontend=frontend,
+            proxies=draw.choice((1, 1, 2, 3, 8)),
+            streams=_streams(draw),
+            phases=phases,
+            habits=tuple(_habits(draw) for _ in range(draw.choice((1, 3, 8, 24)))),
+            faults=_faults(draw),
+            limits=StreamLimits(
+                batch_records_max=draw.choice((500, 500, 20, 3)),
+                in_flight_max=draw.choice((8, 8, 2, 1)),
+                linger_ns=draw.choice((2, 2, 0, 20)) * MILLISECOND_NS,
+                delivery_timeout_ns=draw.choice((2_500, 2_500, 500, 10_000)) * MILLISECOND_NS,
+                shard_records_per_second=rates[0],
+                shard_bytes_per_second=rates[1],
+            ),
+            counts_by_second=draw.random() < 0.5,
+            keys=draw.choice((1, 5, 50, 1_000)),
+            sizes=(20, 200, 2_000, 30_000) if big else draw.choice(((60,), (60, 200, 1_000))),
+            latency_ms=draw.choice(((0, 1), (2, 8), (5, 300))),
+            request_timeout_ns=draw.choice((500, 2_000, 10_000)) * MILLISECOND_NS,
+            buffer_records_max=draw.choice((20_000, 20_000, 300, 20)),
+            buffer_bytes_max=draw.choice((64 * 1024 * 1024, 64 * 1024 * 1024, 200_000)),
+            streams_max=draw.choice((16, 16, 2)),
+            drain_timeout_ms=draw.choice((50, 1_000, 3_000, 10_000)),
+            ends_well=draw.random() < 0.7,
+        )
+
+
+def _share(draw: Random, most: float) -> float:
+    """Draw a fault's share: none in two seeds of three."""
+    return draw.uniform(0, most) if draw.random() < 1 / 3 else 0.0
+
+
+def _faults(draw: Random) -> Faults:
+    if draw.random() < 0.1:
+        return NO_FAULTS
+    return Faults(
+        throttled=_share(draw, 0.3),
+        ill=_share(draw, 0.1),
+        unknown=_share(draw, 0.05),
+        guilty=_share(draw, 0.02),
+        failed=_share(draw, 0.2),
+        unavailable=_share(draw, 0.1),
+        busy=_share(draw, 0.1),
+        unknown_request=_share(draw, 0.1),
+        reset_before=_share(draw, 0.15),
+        reset_after=_share(draw, 0.15),
+        black_hole=_share(draw, 0.05),
+        unconnected=_share(draw, 0.2),
+        malformed=_share(draw, 0.05),
+        short=_share(draw, 0.1),
+        long=_share(draw, 0.05),
+        slow=_share(draw, 0.05),
+        map_denied=draw.choice((0, 0, 0.5, 1)),
+        map_throttled=_share(draw, 0.5),
+        map_slow=_share(draw, 0.5),
+        map_stale=_share(draw, 0.7),
+        summary_denied=draw.choice((0, 0, 0.5, 1)),
+        ill_stretches=draw.choice((0, 0, 1, 2)),
+        reshards=draw.choice((0, 0, 1, 4)),
+        restarts=draw.choice((0, 0, 1, 3)),
+    )
+
+
+def _streams(draw: Random) -> tuple[StreamShape, ...]:
+    return tuple(
+        StreamShape(draw.choice((1, 1, 2, 4, 12, 40, 1_200)), draw.random() < 0.12, draw.random() < 0.15)
+        for _ in range(draw.choice((1, 1, 1, 2, 4)))
+    )
+
+
+def _habits(draw: Random) -> Habits:
+    return Habits(
+        tries=draw.choice((1, 3, 3, 5)),
+        timeout_seconds=draw.choice((3, 6, 10, 60)),
+        backoff_seconds=draw.choice((0, 0.1, 1)),
+        heeds_retry_after=draw.random() < 0.3,
+        resends=draw.choice((0, 0, 3)),
+        records_max=draw.choice((1, 5, 5, 40)),
+        calls_max=draw.choice((1, 8, 64)),
+        cut=draw.choice((0, 0, 0.05)),
+        vanishes=draw.choice((0, 0, 0.05)),
+    )
+
+
+def _phases(draw: Random, *, frontend: bool) -> tuple[Phase, ...]:
+    phases: list[Phase] = []
+    for _ in range(draw.randint(1, 4)):
+        calls = draw.choice((100, 400, 400, 800)) * (1 if frontend else 2)
+        seconds = draw.choice((0.5, 2, 5, 15))
+        phases.append(Phase("burst", seconds, calls / seconds))
+        if draw.random() < 0.5:
+            pause_seconds = draw.uniform(1, 40)
+            seconds = min(draw.uniform(0.1, 2) * HOUR_SECONDS, 300 * pause_seconds)
+            phases.append(Phase("trickle", seconds, 1 / pause_seconds))
+        phases.append(Phase("idle", draw.choice((60, HOUR_SECONDS, 24 * HOUR_SECONDS)) * draw.uniform(0.1, 1)))
+    if draw.random() < 0.7:
+        phases.pop()
+    return tuple(phases)
