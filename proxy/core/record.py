@@ -4,10 +4,13 @@ A record *is* its outcome: whoever appended it reads the result from the same ob
 `MOVES`; the core makes them, nobody else does.
 
     QUEUED ──drain──> IN_FLIGHT ──done──> ACKNOWLEDGED
-      ^  │               │  │
-      │  └──deadline──┐  │  └──refuse──> REFUSED
-      └──reenqueue────┼──┘
-                      └──────> EXPIRED
+     ^ │ │               │  │
+     │ │ └──deadline──┐  │  └──refuse──> REFUSED
+     └─┼──reenqueue───┼──┤
+       │              └──┴─deadline──> EXPIRED
+       └──withdraw──> WITHDRAWN
+
+A record that is not taken at the door is REJECTED: it is in no books, no state leads there, and none away.
 
 Must never know: sockets, tasks, wire formats.
 """
@@ -24,26 +27,30 @@ if TYPE_CHECKING:
 
 
 class State(IntEnum):
-    """Where an accepted record is; the last three are final."""
+    """Where a record is; all but the first two are final."""
 
     QUEUED = 0
     IN_FLIGHT = 1
     ACKNOWLEDGED = 2
     REFUSED = 3
     EXPIRED = 4
+    WITHDRAWN = 5
+    REJECTED = 6
 
 
 MOVES: dict[State, frozenset[State]] = {
-    State.QUEUED: frozenset({State.IN_FLIGHT, State.EXPIRED}),
+    State.QUEUED: frozenset({State.IN_FLIGHT, State.EXPIRED, State.WITHDRAWN}),
     State.IN_FLIGHT: frozenset({State.QUEUED, State.ACKNOWLEDGED, State.REFUSED, State.EXPIRED}),
     State.ACKNOWLEDGED: frozenset(),
     State.REFUSED: frozenset(),
     State.EXPIRED: frozenset(),
+    State.WITHDRAWN: frozenset(),
+    State.REJECTED: frozenset(),
 }
 
 
 class Record:
-    """One accepted data record, from its arrival to its outcome.
+    """One data record, from its arrival to its outcome.
 
     Args:
         partition_key: the caller's partition key.
@@ -53,14 +60,16 @@ class Record:
         received_at_ns: instant of arrival on the monotonic clock.
         explicit_hash_key: the caller's override, in decimal.
         sequence_number_for_ordering: makes the record travel by PutRecord, in its key's turn.
-        on_outcome: called once, by the driver, when the state is final. It must not raise.
+        on_outcome: called once, by the driver, when the state of an accepted record is final. It must not raise.
 
     After the outcome, `state` is final and either `shard_id`, `sequence_number` and `encryption_type` are set
-    (ACKNOWLEDGED) or `error_code` and `error_message` are (REFUSED, EXPIRED).
+    (ACKNOWLEDGED) or `error_code` and `error_message` are (all others). `retry_after_ms` is when there may be room for
+    a rejected record, 0 where that cannot be said; `call_ordinal` is the same for all accepted records of one call.
     """
 
     __slots__ = (
         "attempts",
+        "call_ordinal",
         "data",
         "deadline_at_ns",
         "encryption_type",
@@ -73,6 +82,7 @@ class Record:
         "on_outcome",
         "partition_key",
         "received_at_ns",
+        "retry_after_ms",
         "sequence_number",
         "sequence_number_for_ordering",
         "shard_id",
@@ -101,6 +111,8 @@ class Record:
         self.on_outcome = on_outcome
         self.deadline_at_ns = 0
         self.attempts = 0
+        self.call_ordinal = 0
+        self.retry_after_ms = 0
         self.state = State.QUEUED
         self.key_queue: KeyQueue | None = None
         self.next: Record | None = None
@@ -109,3 +121,10 @@ class Record:
         self.encryption_type: str | None = None
         self.error_code: str | None = None
         self.error_message: str | None = None
+
+    def reject(self, code: str, message: str | None, retry_after_ms: int = 0) -> None:
+        """Refuse a record at the door: it is not queued, and its caller is told why."""
+        self.state = State.REJECTED
+        self.error_code = code
+        self.error_message = message
+        self.retry_after_ms = retry_after_ms

@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from proxy.core.shard_map import StreamSummary
-    from proxy.core.stream import Rejection
     from proxy.frontend.counters import FrontendCounters
     from proxy.kinesis.puts import PutEntry, PutRecordInput, PutRecordsInput
 
@@ -43,10 +42,10 @@ PER_RECORD_CODES = frozenset({"ProvisionedThroughputExceededException", "Interna
 class RecordQueue(Protocol):
     """What the put path asks of whoever queues and sends records."""
 
-    def append(self, stream_name: str, stream_arn: str | None, records: Sequence[Record]) -> Rejection | None:
-        """Queue records in their order, as many from the first as there is room for.
+    def append(self, stream_name: str, stream_arn: str | None, records: Sequence[Record]) -> int:
+        """Queue the records of one call in their order, as far as there is room; return how many were rejected.
 
-        Each queued record gets one call of its `on_outcome` later, from the event loop, never from inside here.
+        Each of the others gets one call of its `on_outcome` later, from the event loop, never from inside here.
         """
 
     def summary(self, stream_name: str, stream_arn: str | None) -> StreamSummary | None:
@@ -164,11 +163,10 @@ class PutPath:
         record.sequence_number_for_ordering = put.sequence_number_for_ordering
         if put.dry_run:
             raise ForwardAlone
-        rejection = self._queue.append(stream_name, put.stream_arn, (record,))
-        if rejection is not None:
-            self._counters.count_rejection(rejection.code, 1)
-            raise Refused(rejection.code, rejection.message)
-        await call.done
+        if self._queue.append(stream_name, put.stream_arn, (record,)):
+            self._count_rejections((record,))
+        else:
+            await call.done
         if record.state is not State.ACKNOWLEDGED:
             raise Refused(record.error_code, record.error_message)
         return PutRecordOutput(record.shard_id, record.sequence_number, record.encryption_type)
@@ -189,18 +187,18 @@ class PutPath:
             raise records_too_large(self._request_bytes_max)
         if put.dry_run:
             raise ForwardAlone
-        rejection = self._queue.append(stream_name, put.stream_arn, records)
-        if rejection is None:
+        rejected = self._queue.append(stream_name, put.stream_arn, records)
+        if rejected:
+            self._count_rejections(records)
+            call.unqueued(rejected)
+        if rejected < len(records):
             await call.done
-            return _output_of([_result_of(record) for record in records], records)
-        unqueued = len(records) - rejection.accepted
-        self._counters.count_rejection(rejection.code, unqueued)
-        if rejection.accepted:
-            call.unqueued(unqueued)
-            await call.done
-        results = [_result_of(record) for record in records[: rejection.accepted]]
-        results += [_Result(ErrorCode=rejection.code, ErrorMessage=rejection.message)] * unqueued
-        return _output_of(results, records)
+        return _output_of([_result_of(record) for record in records], records)
+
+    def _count_rejections(self, records: Sequence[Record]) -> None:
+        for record in records:
+            if record.state is State.REJECTED:
+                self._counters.count_rejection(record.error_code or "", 1)
 
     def _summary_for(
         self, stream_name: str, stream_arn: str | None, entries: Sequence[PutEntry]
