@@ -10,6 +10,7 @@ from collections import Counter, deque
 from typing import TYPE_CHECKING
 
 from proxy.core.limits import MILLISECOND_NS, SECOND_NS
+from proxy.core.ordering import Ordering
 from proxy.core.record import Record, State
 from tests.simulation.promises import Rule
 from tests.simulation.service import GUILTY_DATA
@@ -28,16 +29,32 @@ TIMER_GRACE_NS = 3 * MILLISECOND_NS
 class Taken:
     """One accepted record as seen from outside.
 
-    `ordinal` counts acceptances of its proxy; `refusals` are the codes by which the service refused a whole request
-    that held it.
+    `ordinal` counts acceptances of its proxy, `call` the calls; `refusals` are the codes by which the service refused a
+    whole request that held it; `batches` are the requests that held it, `in_flight` how many of them are out.
     """
 
-    __slots__ = ("attempts", "ordinal", "outcome", "record", "refusals", "stream_name", "written")
+    __slots__ = (
+        "attempts",
+        "batches",
+        "call",
+        "in_flight",
+        "ordinal",
+        "outcome",
+        "record",
+        "refusals",
+        "stream_name",
+        "withdrawn",
+        "written",
+    )
 
-    def __init__(self, record: Record, stream_name: str, ordinal: int) -> None:
+    def __init__(self, record: Record, stream_name: str, ordinal: int, call: int) -> None:
         self.record = record
         self.stream_name = stream_name
         self.ordinal = ordinal
+        self.call = call
+        self.batches: list[Batch] = []
+        self.in_flight = 0
+        self.withdrawn = False
         self.attempts = 0
         self.outcome: State | None = None
         self.written = False
@@ -63,7 +80,10 @@ class Account:
         self._open_changed = open_changed
         self._taken: dict[int, Taken] = {}  # by id of the record, which is kept alive by it
         self._waiting: deque[Taken] = deque()  # in the order of acceptance, hence of deadlines
-        self._first_written: dict[tuple[str, str], int] = {}
+        self._youngest_written: dict[tuple[str, str], Taken] = {}
+        self._answered: dict[Batch, None] = {}  # those whose results have arrived
+        self.inversions = 0  # that the proxy must know of
+        self._calls = 0
         self._last_sequence: dict[tuple[str, str], int] = {}
         self._meters: dict[Lane, _Meter] = {}
         self.flying: dict[str, Counter[str]] = {stream_name: Counter() for stream_name in world.service.streams}
@@ -91,18 +111,47 @@ class Account:
 
         record.on_outcome = outcome
 
-    def took(self, stream_name: str, records: Sequence[Record]) -> None:
-        """Note records as accepted, in this order."""
+    def took(self, stream_name: str, records: Sequence[Record], rejected: int) -> None:
+        """Note those records of a call that were accepted, in this order, and check that the others may say so."""
+        self._calls += 1
+        passed_over: set[str] = set()
+        accepted = 0
+        ordered = self._ordering_of(stream_name) is not Ordering.NONE
         for record in records:
+            if record.state is State.REJECTED:
+                passed_over.add(record.partition_key)
+                if record.error_code is None:
+                    raise self._promises.note(Rule.ANSWER, f"{record.data[:24]} is rejected without an error")
+                self._trace.counts[f"rejected {record.error_code}"] += 1
+                continue
+            if ordered and record.partition_key in passed_over:
+                raise self._promises.note(Rule.ORDER, f"{record.data[:24]} is taken, an older one of its key was not")
+            accepted += 1
             self.accepted += 1
-            taken = Taken(record, stream_name, self.accepted)
+            taken = Taken(record, stream_name, self.accepted, self._calls)
             self._taken[id(record)] = taken
             self._waiting.append(taken)
-        if records:
-            self.open_by_stream[stream_name] += len(records)
-            self._open_changed(len(records))
-            self._trace.counts["records accepted"] += len(records)
-            self._trace.note(self._clock(), "took", self._name, stream_name, records[0].data[:24], len(records))
+        if len(records) - accepted != rejected:
+            raise self._promises.note(Rule.ANSWER, f"{rejected} rejected of {len(records)}, {accepted} accepted")
+        if accepted:
+            self.open_by_stream[stream_name] += accepted
+            self._open_changed(accepted)
+            self._trace.counts["records accepted"] += accepted
+        self._trace.note(self._clock(), "took", self._name, stream_name, records[0].data[:24], accepted)
+
+    def withdrawing(self, records: Sequence[Record]) -> None:
+        """Note that records are to be withdrawn, if they wait."""
+        for record in records:
+            taken = self._taken.get(id(record))
+            if taken is not None and record.state is State.QUEUED:
+                taken.withdrawn = True
+
+    def withdrew(self, records: Sequence[Record]) -> None:
+        """Check that those that waited are withdrawn, and no others."""
+        for record in records:
+            taken = self._taken.get(id(record))
+            if taken is not None and taken.withdrawn != (record.state is State.WITHDRAWN):
+                raise self._promises.note(Rule.WITHDRAWAL, self._said(taken))
 
     def sent(self, batch: Batch) -> None:
         """Check a request that leaves now, and note it."""
@@ -112,14 +161,14 @@ class Account:
             raise self._promises.note(Rule.BOUNDS, f"{len(batch.records)} records in one request")
         if len(batch.records) > 1 and batch.size_bytes > limits.batch_bytes_max:
             raise self._promises.note(Rule.BOUNDS, f"{batch.size_bytes} bytes in one request")
+        self._check_keys(batch)
         flying = self.flying[batch.stream_name]
         self.batches[batch] = None
         for record in batch.records:
             taken = self._taken[id(record)]
-            key = record.partition_key
-            flying[key] += 1
-            if flying[key] > 1 and key:
-                raise self._promises.note(Rule.KEY_TWICE, f"{self._name} {batch.stream_name} {key}")
+            flying[record.partition_key] += 1
+            taken.in_flight += 1
+            taken.batches.append(batch)
             if taken.outcome is not None:
                 raise self._promises.note(Rule.ONE_OUTCOME, f"{self._said(taken)} is sent after its outcome")
             if taken.attempts == record.attempts:
@@ -130,27 +179,67 @@ class Account:
         self._trace.counts["records sent"] += len(batch.records)
         self._trace.note(now_ns, "sent", self._name, batch.records[0].data[:24], len(batch.records))
 
+    def _check_keys(self, batch: Batch) -> None:
+        """Check that no key is in another request, nor twice in this one but as its ordering allows."""
+        ordering = self._ordering_of(batch.stream_name)
+        if ordering is Ordering.NONE:
+            return
+        flying = self.flying[batch.stream_name]
+        last: dict[str, Taken] = {}
+        for record in batch.records:
+            taken, key = self._taken[id(record)], record.partition_key
+            if flying[key]:
+                raise self._promises.note(Rule.KEY_TWICE, f"{self._name} {batch.stream_name} {key}")
+            before = last.get(key)
+            if before is not None:
+                if not ordering.runs or (ordering is Ordering.CALL and before.call != taken.call):
+                    raise self._promises.note(Rule.KEY_TWICE, f"{key} in one request, order is {ordering.value}")
+                if before.ordinal > taken.ordinal:
+                    raise self._promises.note(Rule.ORDER, f"{self._said(taken)} of key {key} behind a younger one")
+            last[key] = taken
+
     def returned(self, batch: Batch) -> None:
         """Note that a request has ended, just before the driver is told."""
         del self.batches[batch]
         flying = self.flying[batch.stream_name]
         for record in batch.records:
+            self._taken[id(record)].in_flight -= 1
             flying[record.partition_key] -= 1
             if not flying[record.partition_key]:
                 del flying[record.partition_key]
 
+    def answered(self, batch: Batch) -> None:
+        """Note that the results of a request have arrived, one for each record."""
+        self._answered[batch] = None
+
     def written(self, record: Record) -> None:
         """Check a record that the service writes at this instant."""
         taken = self._taken[id(record)]
-        if not taken.written:
-            taken.written = True
-            key = (taken.stream_name, record.partition_key)
-            auto = self._service.streams[taken.stream_name].shape.auto
-            if self._first_written.get(key, 0) > taken.ordinal and not auto:
-                raise self._promises.note(Rule.ORDER, f"{self._said(taken)} of key {key} has been overtaken")
-            self._first_written[key] = taken.ordinal
-        else:
+        if taken.written:
             self._trace.counts["records written again"] += 1
+            return
+        taken.written = True
+        ordering = self._ordering_of(taken.stream_name)
+        key = (taken.stream_name, record.partition_key)
+        younger = self._youngest_written.setdefault(key, taken)
+        if younger.ordinal <= taken.ordinal:
+            self._youngest_written[key] = taken
+        elif ordering is not Ordering.NONE:
+            self._overtaken(taken, younger, ordering)
+
+    def _overtaken(self, taken: Taken, younger: Taken, ordering: Ordering) -> None:
+        """Judge that a younger record has been written first: it may, if it failed in the same request before."""
+        together = [batch for batch in taken.batches if batch in younger.batches]
+        if not ordering.runs or not together or (ordering is Ordering.CALL and taken.call != younger.call):
+            raise self._promises.note(Rule.ORDER, f"{self._said(taken)} has been overtaken by {self._said(younger)}")
+        self._trace.counts["inversions"] += 1
+        if all(batch in self._answered for batch in together):
+            self.inversions += 1
+
+    def _ordering_of(self, stream_name: str) -> Ordering:
+        """Return what a stream is promised: nothing where the service ignores keys."""
+        stream = self._service.streams[stream_name]
+        return Ordering.NONE if stream.shape.auto else stream.shape.ordering
 
     def refused(self, batch: Batch, failure: Failure) -> None:
         """Note that the service refuses a request as a whole."""
@@ -176,6 +265,9 @@ class Account:
                 self._refused(taken)
             case State.EXPIRED:
                 self._expired(taken, now_ns)
+            case State.WITHDRAWN:
+                if not taken.withdrawn or taken.in_flight:
+                    raise self._promises.note(Rule.WITHDRAWAL, self._said(taken))
             case _:
                 raise self._promises.note(Rule.ONE_OUTCOME, f"{self._said(taken)} is told, but {record.state.name}")
         if now_ns > self._latest_ns(taken):
@@ -187,7 +279,7 @@ class Account:
         place = (record.shard_id, record.sequence_number)
         if place not in stream.places[record.data]:
             raise self._promises.note(Rule.TRUTH, f"{self._said(taken)} is not at {place}")
-        if stream.shape.auto:
+        if self._ordering_of(taken.stream_name) is not Ordering.STRICT:
             return
         key = (taken.stream_name, record.partition_key)
         sequence = int(record.sequence_number or 0)
@@ -224,7 +316,7 @@ class Account:
     def _latest_ns(self, taken: Taken) -> int:
         """Return the instant by which a record must have its outcome."""
         deadline_at_ns = taken.record.received_at_ns + self._scenario.limits.delivery_timeout_ns
-        return deadline_at_ns + self._scenario.request_timeout_ns + TIMER_GRACE_NS
+        return deadline_at_ns + TIMER_GRACE_NS
 
     def _meter(self, record: Record, now_ns: int) -> None:
         """Check a record against what its lane may be sent by the configured rate."""

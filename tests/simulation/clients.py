@@ -60,7 +60,7 @@ class Client:
             stream = self._random.choice(list(self._service.streams.values()))
             made = self._producer.call(self._habits.records_max)
             if not self._scenario.frontend:
-                self._append(made, stream)
+                await self._append(made, stream)
                 return
             for _ in range(1 + self._habits.resends):
                 answered = await self._tries(made, stream)
@@ -132,7 +132,7 @@ class Client:
         most = min(self._habits.backoff_seconds * 2 ** (attempt - 1), BACKOFF_SECONDS_MAX)
         await asyncio.sleep(self._random.random() * most)
 
-    def _append(self, made: CallMade, stream: SimulatedStream) -> None:
+    async def _append(self, made: CallMade, stream: SimulatedStream) -> None:
         """Hand the records to the driver as the put path does, without the rest of a call."""
         proxy = self._connected()
         if proxy is None:
@@ -151,3 +151,6 @@ class Client:
         ]
         self._trace.counts["appends"] += 1
         proxy.driver.append(stream.name, None, records)
+        if self._random.random() < self._habits.vanishes:
+            await asyncio.sleep(self._random.uniform(0, CUT_WITHIN_SECONDS))
+            proxy.driver.withdraw(stream.name, None, records)

@@ -66,7 +66,7 @@ class Network:
 
     async def _exchange(self, batch: Batch) -> PutReply:
         faults, happens = self._service.faults, self._service.happens
-        timeout = seconds(self._scenario.request_timeout_ns)
+        timeout = seconds(batch.timeout_ns)
         if happens(faults.unconnected, "unconnected"):
             await asyncio.sleep(min(self._way(), timeout))
             return Failure(verdicts.CONNECT_FAILED, "connection refused", Written.NOT_SENT)
@@ -93,19 +93,20 @@ class Network:
         if isinstance(reply, Failure):
             self._account.refused(batch, reply)
             return reply
-        return self._miscounted(reply)
+        return self._miscounted(batch, reply)
 
     async def _no_answer(self, rest_seconds: float) -> Failure:
         await asyncio.sleep(rest_seconds)
         return Failure(verdicts.REQUEST_TIMEOUT, "no answer", Written.UNKNOWN)
 
-    def _miscounted(self, answer: Answer) -> Answer:
+    def _miscounted(self, batch: Batch, answer: Answer) -> Answer:
         """Return the answer, or one with a wrong number of results."""
         results = answer.results
         if self._service.happens(self._service.faults.short, "short answer"):
             return Answer(results[: self._random.randrange(len(results))])
         if self._service.happens(self._service.faults.long, "long answer"):
             return Answer([*results, results[-1]])
+        self._account.answered(batch)
         return answer
 
     def _in_black_hole(self, batch: Batch) -> bool:

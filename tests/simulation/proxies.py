@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from proxy.core.batch import Batch
     from proxy.core.batch import Reply as PutReply
     from proxy.core.record import Record
-    from proxy.core.stream import Rejection, Stream
+    from proxy.core.stream import Stream
     from proxy.kinesis.http import Reply, Request
     from tests.simulation.world import World
 
@@ -45,19 +45,25 @@ class ObservedDriver(Driver):
     def __init__(self, world: World, account: Account, network: Network, random: Callable[[], float]) -> None:
         scenario = world.scenario
         buffer = Buffer(scenario.buffer_records_max, scenario.buffer_bytes_max)
-        super().__init__(network, scenario.limits, buffer, scenario.streams_max, world.clock, random)
+        super().__init__(network, scenario.limits_of, buffer, scenario.streams_max, world.clock, random)
         self._scenario = scenario
         self._account = account
         self._promises = world.promises
         self._credit = 0.0
 
-    def append(self, stream_name: str, stream_arn: str | None, records: Sequence[Record]) -> Rejection | None:
+    def append(self, stream_name: str, stream_arn: str | None, records: Sequence[Record]) -> int:
         """Append, and note what was accepted."""
         for record in records:
             self._account.watched(record)
-        rejection = super().append(stream_name, stream_arn, records)
-        self._account.took(stream_name, records if rejection is None else records[: rejection.accepted])
-        return rejection
+        rejected = super().append(stream_name, stream_arn, records)
+        self._account.took(stream_name, records, rejected)
+        return rejected
+
+    def withdraw(self, stream_name: str, stream_arn: str | None, records: Sequence[Record]) -> None:
+        """Withdraw, and note of which records that was asked."""
+        self._account.withdrawing(records)
+        super().withdraw(stream_name, stream_arn, records)
+        self._account.withdrew(records)
 
     def _answered(self, stream: Stream, batch: Batch, task: asyncio.Task[PutReply]) -> None:
         self._account.returned(batch)
@@ -73,10 +79,11 @@ class ObservedDriver(Driver):
 
     def _check(self, stream: Stream, now_ns: int) -> None:
         """Check a stream, cheaply each time and by a full recount now and then."""
-        require = self._require
+        require, buffer = self._require, self.buffer
         self._account.check_waits()
+        share = max(1, int(buffer.records_max * self._scenario.limits.stream_buffer_ratio))
+        require(stream.open_records <= share, Rule.BOUNDS, "records of one stream")
         require(stream.in_flight_requests <= self._scenario.limits.in_flight_max, Rule.BOUNDS, "requests in flight")
-        buffer = self.buffer
         require(buffer.records <= buffer.records_max, Rule.BOUNDS, "records buffered")
         require(buffer.bytes <= buffer.bytes_max, Rule.BOUNDS, "bytes buffered")
         require(len(self.streams) <= self._scenario.streams_max, Rule.BOUNDS, "streams")

@@ -169,7 +169,7 @@ class Simulation:
             client.stopping = True
         limits = self.scenario.limits
         self.trace.note(self.loop.clock_ns(), "well")
-        await asyncio.sleep(seconds(limits.delivery_timeout_ns + self.scenario.request_timeout_ns) + WELL_SECONDS)
+        await asyncio.sleep(seconds(limits.delivery_timeout_ns + limits.response_grace_ns) + WELL_SECONDS)
         for proxy in self.fleet.places:
             left = proxy.account.open_records
             if left or (proxy.serving and proxy.open_calls):

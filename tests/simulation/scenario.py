@@ -5,10 +5,11 @@ Swarm testing: each fault is on in some seeds and off in the others, so that non
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from random import Random
 
-from proxy.core.limits import MILLISECOND_NS, StreamLimits
+from proxy.core.limits import MILLISECOND_NS, SECOND_NS, StreamLimits
+from proxy.core.ordering import Ordering
 
 HOUR_SECONDS = 3600.0
 
@@ -95,11 +96,12 @@ class Phase:
 
 @dataclass(frozen=True)
 class StreamShape:
-    """One stream of the service."""
+    """One stream: its shards, whether the service ignores its keys, how callers name it, and what it is promised."""
 
     shards: int = 2
     auto: bool = False
     by_arn: bool = False
+    ordering: Ordering = Ordering.STRICT
 
 
 @dataclass(frozen=True)
@@ -120,7 +122,6 @@ class Scenario:
         keys: partition keys; every fourth is shared by all clients.
         sizes: record sizes in bytes, drawn evenly.
         latency_ms: least and most of each way, of most requests.
-        request_timeout_ns: how long a proxy waits for an answer that never comes.
         buffer_records_max, buffer_bytes_max, streams_max: bounds of each proxy.
         drain_timeout_ms: of each shutdown.
         ends_well: faults end before the end, and everything must finish; otherwise all proxies shut down under way.
@@ -139,12 +140,16 @@ class Scenario:
     keys: int = 50
     sizes: tuple[int, ...] = (200,)
     latency_ms: tuple[float, float] = (2, 8)
-    request_timeout_ns: int = 2_000 * MILLISECOND_NS
     buffer_records_max: int = 20_000
     buffer_bytes_max: int = 64 * 1024 * 1024
     streams_max: int = 16
     drain_timeout_ms: int = 3_000
     ends_well: bool = True
+
+    def limits_of(self, stream_name: str) -> StreamLimits:
+        """Return a stream's limits."""
+        number = int(stream_name.rpartition("-")[2])
+        return replace(self.limits, ordering=self.streams[number].ordering)
 
     @classmethod
     def drawn(cls, seed: int) -> Scenario:
@@ -169,12 +174,14 @@ class Scenario:
                 delivery_timeout_ns=draw.choice((2_500, 2_500, 500, 10_000)) * MILLISECOND_NS,
                 shard_records_per_second=rates[0],
                 shard_bytes_per_second=rates[1],
+                admission_wait_ns=draw.choice((1_000, 1_000, 100, 60_000)) * MILLISECOND_NS,
+                stream_buffer_ratio=draw.choice((0.8, 1, 0.3)),
+                unused_ns=draw.choice((3_600, 3_600, 10)) * SECOND_NS,
             ),
             counts_by_second=draw.random() < 0.5,
             keys=draw.choice((1, 5, 50, 1_000)),
             sizes=(20, 200, 2_000, 30_000) if big else draw.choice(((60,), (60, 200, 1_000))),
             latency_ms=draw.choice(((0, 1), (2, 8), (5, 300))),
-            request_timeout_ns=draw.choice((500, 2_000, 10_000)) * MILLISECOND_NS,
             buffer_records_max=draw.choice((20_000, 20_000, 300, 20)),
             buffer_bytes_max=draw.choice((64 * 1024 * 1024, 64 * 1024 * 1024, 200_000)),
             streams_max=draw.choice((16, 16, 2)),
@@ -221,7 +228,12 @@ def _faults(draw: Random) -> Faults:
 
 def _streams(draw: Random) -> tuple[StreamShape, ...]:
     return tuple(
-        StreamShape(draw.choice((1, 1, 2, 4, 12, 40, 1_200)), draw.random() < 0.12, draw.random() < 0.15)
+        StreamShape(
+            draw.choice((1, 1, 2, 4, 12, 40, 1_200)),
+            draw.random() < 0.12,
+            draw.random() < 0.15,
+            draw.choice((Ordering.STRICT, Ordering.STRICT, *Ordering)),
+        )
         for _ in range(draw.choice((1, 1, 1, 2, 4)))
     )
 
