@@ -154,7 +154,7 @@ class Bench:
         self.stream.learn_map(shards_of(shards) if isinstance(shards, int) else shards, self.now_ns)
 
     def identity_holds(self) -> bool:
-        """Whether received = acknowledged + refused + expired + withdrawn + queued + in flight, and the buffer agrees."""
+        """Whether received = acknowledged + refused + expired + withdrawn + queued + in flight, as the buffer says."""
         stream, counters = self.stream, self.stream.counters
         settled = counters.acknowledged_records + counters.refused_records + counters.expired_records
         settled += counters.withdrawn_records
