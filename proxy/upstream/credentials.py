@@ -30,7 +30,7 @@ import structlog
 from aiobotocore.credentials import AioCredentials
 
 from proxy.core.backoff import Backoff
-from proxy.upstream.failures import CredentialsUnavailableError
+from proxy.upstream.failures import CredentialsUnavailableError, without_userinfo
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -172,7 +172,7 @@ class CredentialKeeper:
             wait_seconds = (BACKOFF_BASE_NS // 2 + self._backoff.wait_ns(self._failures)) / 1e9
             _log.warning(
                 "credentials_unavailable",
-                reason=(str(error) or type(error).__name__)[:REASON_CHARACTERS_MAX],
+                reason=without_userinfo(str(error) or type(error).__name__)[:REASON_CHARACTERS_MAX],
                 still_usable=self.usable,
                 retry_in_seconds=round(wait_seconds, 1),
             )

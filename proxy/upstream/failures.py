@@ -21,6 +21,7 @@ Source: AWS JSON 1.1 protocol ("Operation error serialization"), sources of aioh
 
 from __future__ import annotations
 
+import re
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import TYPE_CHECKING
@@ -62,6 +63,8 @@ MESSAGE_CHARACTERS_MAX = 1024
 # Longer than any client of ours waits; a service that asks for more is asked again all the same.
 RETRY_AFTER_MS_MAX = 10_000
 MILLISECOND_NS = 1_000_000
+
+_USERINFO = re.compile(r"//[^/\s]*@")
 
 # What an answer without a code of the service is called: for certain not taken, or possibly passed on.
 _REFUSING_STATUSES = {
@@ -218,6 +221,11 @@ def retry_after_ns(headers: Mapping[str, str]) -> int:
     return 0
 
 
+def without_userinfo(text: str) -> str:
+    """Return a text without user and password of the URLs in it: aiohttp writes out that of an HTTP proxy."""
+    return _USERINFO.sub("//", text)
+
+
 CONTROL_ERRORS = (BotoCoreError, ClientError, ResponseParserError, TimeoutError, CredentialsUnavailableError)
 
 
@@ -255,4 +263,4 @@ def _bare_code(told: object) -> str:
 
 def _described(error: Exception) -> str:
     """Return an exception as text; many of those of asyncio and aiohttp have none of their own."""
-    return f"{type(error).__name__}: {error}"[:MESSAGE_CHARACTERS_MAX]
+    return without_userinfo(f"{type(error).__name__}: {error}")[:MESSAGE_CHARACTERS_MAX]

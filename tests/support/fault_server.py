@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Iterator
     from types import TracebackType
 
 JSON = "application/x-amz-json-1.1"
@@ -160,6 +160,25 @@ def stalled_reader() -> Behaviour:
     return Behaviour(_wait_for_the_end, Reads.HEAD)
 
 
+def silence() -> Behaviour:
+    """Read nothing and say nothing, as soon as a connection is there."""
+    return Behaviour(_wait_for_the_end, Reads.NOTHING)
+
+
+def late_reader(wake: asyncio.Event, received: asyncio.Future[bytes | None]) -> Behaviour:
+    """Read the head of the request and, once woken, all that still comes: the rest, or None for a reset."""
+
+    async def act(exchange: Exchange) -> bool:
+        await wake.wait()
+        try:
+            received.set_result(await exchange.reader.read())
+        except ConnectionError:
+            received.set_result(None)
+        return False
+
+    return Behaviour(act, Reads.HEAD)
+
+
 def trickle(body: bytes, pause_seconds: float) -> Behaviour:
     """Answer one byte at a time."""
 
@@ -182,6 +201,42 @@ def delayed(pause_seconds: float, behaviour: Behaviour) -> Behaviour:
         return await behaviour.act(exchange)
 
     return Behaviour(act, behaviour.reads)
+
+
+def held(release: asyncio.Event, behaviour: Behaviour) -> Behaviour:
+    """Read as the behaviour does, wait for the event, then do it."""
+
+    async def act(exchange: Exchange) -> bool:
+        await release.wait()
+        return await behaviour.act(exchange)
+
+    return Behaviour(act, behaviour.reads)
+
+
+def followed_by(behaviour: Behaviour, stray: bytes, pause_seconds: float) -> Behaviour:
+    """Do as the behaviour does, and send these bytes on the same connection a little later, asked by nobody."""
+
+    async def act(exchange: Exchange) -> bool:
+        stays = await behaviour.act(exchange)
+        await asyncio.sleep(pause_seconds)
+        exchange.writer.write(stray)
+        await exchange.writer.drain()
+        return stays
+
+    return Behaviour(act, behaviour.reads)
+
+
+@contextlib.contextmanager
+def full_backlog() -> Iterator[socket.socket]:
+    """Give a listener that takes no connection: who connects to it gets no answer, as from a host that is gone."""
+    with socket.socket() as listener, contextlib.ExitStack() as waiting:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        for _ in range(4):  # the kernel takes one more than it was told
+            connection = waiting.enter_context(socket.socket())
+            connection.setblocking(False)  # noqa: FBT003 - the socket's own
+            connection.connect_ex(listener.getsockname())
+        yield listener
 
 
 class FaultServer:
