@@ -59,7 +59,7 @@ def error(status: int, code: str) -> Behaviour:
     return reply(status, b'{"__type":"%s","message":"why"}' % code.encode())
 
 
-def codes(status: int, written: Written, verdict: Verdict, *names: str) -> Iterator[tuple[Behaviour, str, object]]:
+def codes(status: int, written: Written, verdict: Verdict, *names: str) -> Iterator[object]:
     """Return one row for each error that the service itself can answer with."""
     for name in names:
         yield pytest.param(error(status, name), name, written, verdict, id=f"{status}-{name}")
@@ -167,7 +167,7 @@ async def test_name_that_is_not_known() -> None:
 
 
 async def test_host_that_does_not_answer() -> None:
-    """Nobody takes the connection; once it is taken, the next put passes."""
+    """Nobody takes the connection."""
     with full_backlog() as listener:
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
         async with opened(url, connect_timeout_ms=200) as upstream:

@@ -179,6 +179,17 @@ def late_reader(wake: asyncio.Event, received: asyncio.Future[bytes | None]) -> 
     return Behaviour(act, Reads.HEAD)
 
 
+def stuck_until(connection: int, behaviour: Behaviour) -> Behaviour:
+    """Do as the behaviour does on connections from this one on; never answer on those before it."""
+
+    async def act(exchange: Exchange) -> bool:
+        assert exchange.request is not None
+        old = exchange.request.connection < connection
+        return await (_wait_for_the_end(exchange) if old else behaviour.act(exchange))
+
+    return Behaviour(act, behaviour.reads)
+
+
 def trickle(body: bytes, pause_seconds: float) -> Behaviour:
     """Answer one byte at a time."""
 
@@ -246,10 +257,18 @@ class FaultServer:
         script: what to do, request by request.
         receive_buffer_bytes: of the listening socket; small ones make a sender feel a stalled reader soon.
         tls: speak TLS, with the certificate in TLS_IDENTITY.
+        listener: to accept from, instead of a socket of its own.
     """
 
-    def __init__(self, *script: Behaviour, receive_buffer_bytes: int | None = None, tls: bool = False) -> None:
+    def __init__(
+        self,
+        *script: Behaviour,
+        receive_buffer_bytes: int | None = None,
+        tls: bool = False,
+        listener: socket.socket | None = None,
+    ) -> None:
         self._script = list(script)
+        self._listener = listener
         self._receive_buffer_bytes = receive_buffer_bytes
         self._tls = tls
         self._changed = asyncio.Event()
@@ -276,10 +295,11 @@ class FaultServer:
             await self._changed.wait()
 
     async def __aenter__(self) -> Self:
-        listener = socket.socket()
+        listener = self._listener or socket.socket()
         if self._receive_buffer_bytes is not None:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, self._receive_buffer_bytes)
-        listener.bind(("127.0.0.1", 0))
+        if self._listener is None:
+            listener.bind(("127.0.0.1", 0))
         self.port = listener.getsockname()[1]
         # The stream's limit bounds what is read ahead while a behaviour does not read.
         context = None
@@ -305,6 +325,7 @@ class FaultServer:
         self.connections += 1
         handler = asyncio.create_task(self._serve(connection, reader, writer))
         self._handlers.add(handler)
+        self._changed.set()
         handler.add_done_callback(self._ended)
 
     def _ended(self, handler: asyncio.Task[None]) -> None:
