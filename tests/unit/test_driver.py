@@ -223,7 +223,12 @@ async def test_a_caller_may_append_when_it_is_told() -> None:
     driver = driver_of(upstream)
     caller = Caller(driver)
     first, second = caller.record("a"), caller.record("a")
-    first.on_outcome = lambda _: driver.append("orders", None, [second]) and None
+
+    def append_second(record: Record) -> None:
+        del record
+        driver.append("orders", None, [second])
+
+    first.on_outcome = append_second
     driver.append("orders", None, [first])
     await asyncio.sleep(1)
     assert caller.told == [second]

@@ -44,7 +44,7 @@ def shard_id_of(index: int) -> str:
     return f"shardId-{index:012d}"
 
 
-UNLIMITED = {
+UNLIMITED: dict[str, Any] = {
     "shard_records_per_second": 0,
     "shard_bytes_per_second": 0,
     "admission_wait_ns": 3600 * SECOND,
@@ -52,7 +52,7 @@ UNLIMITED = {
 }
 
 
-def unlimited(**limits: int) -> StreamLimits:
+def unlimited(**limits: Any) -> StreamLimits:  # noqa: ANN401 - the members of StreamLimits
     """Return limits under which no shard and no queue holds anything back, for tests of everything else."""
     return StreamLimits(**(UNLIMITED | limits))
 
