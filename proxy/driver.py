@@ -20,6 +20,7 @@ from proxy.core import verdicts
 from proxy.core.batch import Failure, Written
 from proxy.core.directory import Directory, account_of, region_of
 from proxy.core.limits import MILLISECOND_NS, SECOND_NS
+from proxy.core.record import State
 from proxy.core.stream import Rejection
 from proxy.core.verdicts import Scope
 from proxy.kinesis.errors import stream_not_found
@@ -97,12 +98,23 @@ class Driver:
 
     # What the frontend asks
 
-    def append(self, stream_name: str, stream_arn: str | None, records: Sequence[Record]) -> Rejection | None:
+    def append(self, stream_name: str, stream_arn: str | None, records: Sequence[Record]) -> int:
         """Queue records in their order; each one accepted gets exactly one `on_outcome` call, never from inside here.
 
         Returns:
-            None if all were accepted, otherwise how many were, and the error for the callers of the others.
+            How many were not accepted: they are REJECTED, with the error for their callers.
         """
+        rejection = self._append(stream_name, stream_arn, records)
+        if rejection is None:
+            return 0
+        rejected = records[rejection.accepted :]
+        for record in rejected:
+            record.state = State.REJECTED
+            record.error_code = rejection.code
+            record.error_message = rejection.message
+        return len(rejected)
+
+    def _append(self, stream_name: str, stream_arn: str | None, records: Sequence[Record]) -> Rejection | None:
         if self._closing:
             return Rejection(0, verdicts.INTERNAL_FAILURE, "The proxy is shutting down.")
         if stream_arn is not None and region_of(stream_arn) != self._upstream.region:
@@ -116,6 +128,10 @@ class Driver:
         rejection = stream.append(records, now_ns)
         self._touch(stream)
         return rejection
+
+    def withdraw(self, stream_name: str, stream_arn: str | None, records: Sequence[Record]) -> None:
+        """Take out those records that are still queued."""
+        raise NotImplementedError
 
     def summary(self, stream_name: str, stream_arn: str | None) -> StreamSummary | None:
         """Return what DescribeStreamSummary said of a stream, if that is known yet."""

@@ -4,10 +4,13 @@ A record *is* its outcome: whoever appended it reads the result from the same ob
 `MOVES`; the core makes them, nobody else does.
 
     QUEUED ──drain──> IN_FLIGHT ──done──> ACKNOWLEDGED
-      ^  │               │  │
-      │  └──deadline──┐  │  └──refuse──> REFUSED
-      └──reenqueue────┼──┘
-                      └──────> EXPIRED
+     ^ │ │               │  │
+     │ │ └──deadline──┐  │  └──refuse──> REFUSED
+     └─┼──reenqueue───┼──┘
+       │              └──────> EXPIRED
+       └──withdraw──> WITHDRAWN
+
+A record that is not taken at the door is REJECTED: no state leads there, and none away.
 
 Must never know: sockets, tasks, wire formats.
 """
@@ -24,21 +27,25 @@ if TYPE_CHECKING:
 
 
 class State(IntEnum):
-    """Where an accepted record is; the last three are final."""
+    """Where a record is; all but the first two are final."""
 
     QUEUED = 0
     IN_FLIGHT = 1
     ACKNOWLEDGED = 2
     REFUSED = 3
     EXPIRED = 4
+    WITHDRAWN = 5
+    REJECTED = 6
 
 
 MOVES: dict[State, frozenset[State]] = {
-    State.QUEUED: frozenset({State.IN_FLIGHT, State.EXPIRED}),
+    State.QUEUED: frozenset({State.IN_FLIGHT, State.EXPIRED, State.WITHDRAWN}),
     State.IN_FLIGHT: frozenset({State.QUEUED, State.ACKNOWLEDGED, State.REFUSED, State.EXPIRED}),
     State.ACKNOWLEDGED: frozenset(),
     State.REFUSED: frozenset(),
     State.EXPIRED: frozenset(),
+    State.WITHDRAWN: frozenset(),
+    State.REJECTED: frozenset(),
 }
 
 
@@ -56,7 +63,8 @@ class Record:
         on_outcome: called once, by the driver, when the state is final. It must not raise.
 
     After the outcome, `state` is final and either `shard_id`, `sequence_number` and `encryption_type` are set
-    (ACKNOWLEDGED) or `error_code` and `error_message` are (REFUSED, EXPIRED).
+    (ACKNOWLEDGED) or `error_code` and `error_message` are (REFUSED, EXPIRED, REJECTED). `retry_after_ms` tells the
+    caller of a rejected record when to come again; 0 where there is nothing to say.
     """
 
     __slots__ = (
@@ -73,6 +81,7 @@ class Record:
         "on_outcome",
         "partition_key",
         "received_at_ns",
+        "retry_after_ms",
         "sequence_number",
         "sequence_number_for_ordering",
         "shard_id",
@@ -109,3 +118,4 @@ class Record:
         self.encryption_type: str | None = None
         self.error_code: str | None = None
         self.error_message: str | None = None
+        self.retry_after_ms = 0
