@@ -181,8 +181,9 @@ class Stream:
             self._room.set_result(None)
 
     def abandon(self) -> None:
-        """Send nothing more; the request itself runs on."""
+        """Send nothing more, and tell whoever makes the answer that it will reach nobody."""
         self.gone = True
+        self.request.leave()
         self.make_room()
 
     def is_overdue(self, now: float, patience_seconds: float) -> bool:
