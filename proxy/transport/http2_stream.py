@@ -162,7 +162,7 @@ class Stream:
                 await asyncio.sleep(seconds)
             if room_bytes >= _PROGRESS_BYTES:
                 self._since = 0.0
-            if not self._room_bytes():
+            if not self.gone and not self._room_bytes():
                 self._room = asyncio.get_running_loop().create_future()
                 await self._room
                 self._room = None
