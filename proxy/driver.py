@@ -20,8 +20,6 @@ from proxy.core import verdicts
 from proxy.core.batch import Failure, Written
 from proxy.core.directory import Directory, account_of, region_of
 from proxy.core.limits import MILLISECOND_NS, SECOND_NS
-from proxy.core.record import State
-from proxy.core.stream import Rejection
 from proxy.core.verdicts import Scope
 from proxy.kinesis.errors import stream_not_found
 from proxy.log import Occasional
@@ -29,6 +27,7 @@ from proxy.log import Occasional
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping, Sequence
 
+    from proxy.core.admission import HeldBack
     from proxy.core.batch import Batch
     from proxy.core.batch import Reply as PutReply
     from proxy.core.buffer import Buffer
@@ -45,6 +44,8 @@ log = structlog.get_logger(__name__)
 
 ABANDONED = "The proxy shut down before the record was delivered."
 REPEATED_EVENT_INTERVAL_NS = 10 * SECOND_NS
+# Enough to tell one key from another, and nothing to find it out by.
+HASH_KEY_DIGITS_SHOWN = 8
 
 
 class Driver:
@@ -52,7 +53,7 @@ class Driver:
 
     Args:
         upstream: where batches go.
-        limits: of every stream.
+        limits_of: the limits of a stream, by its name.
         buffer: the bound that all streams share.
         streams_max: streams known at once; idle ones are forgotten for new ones.
         clock: monotonic ns, moving with the event loop's time.
@@ -64,14 +65,14 @@ class Driver:
     def __init__(
         self,
         upstream: Upstream,
-        limits: StreamLimits,
+        limits_of: Callable[[str], StreamLimits],
         buffer: Buffer,
         streams_max: int,
         clock: Callable[[], int],
         random: Callable[[], float],
     ) -> None:
         self.buffer = buffer
-        self._directory = Directory(limits, buffer, streams_max, random)
+        self._directory = Directory(limits_of, buffer, streams_max, random)
         self._upstream = upstream
         self._clock = clock
         self._occasional = Occasional(REPEATED_EVENT_INTERVAL_NS)
@@ -99,39 +100,35 @@ class Driver:
     # What the frontend asks
 
     def append(self, stream_name: str, stream_arn: str | None, records: Sequence[Record]) -> int:
-        """Queue records in their order; each one accepted gets exactly one `on_outcome` call, never from inside here.
+        """Queue the records of one call in their order, as far as there is room for them.
 
         Returns:
-            How many were not accepted: they are REJECTED, with the error for their callers.
+            How many were rejected: their state is REJECTED. Each of the others gets exactly one `on_outcome` call,
+            never from inside here.
         """
-        rejection = self._append(stream_name, stream_arn, records)
-        if rejection is None:
-            return 0
-        rejected = records[rejection.accepted :]
-        for record in rejected:
-            record.state = State.REJECTED
-            record.error_code = rejection.code
-            record.error_message = rejection.message
-        return len(rejected)
-
-    def _append(self, stream_name: str, stream_arn: str | None, records: Sequence[Record]) -> Rejection | None:
         if self._closing:
-            return Rejection(0, verdicts.INTERNAL_FAILURE, "The proxy is shutting down.")
+            return _reject_all(records, verdicts.INTERNAL_FAILURE, "The proxy is shutting down.")
         if stream_arn is not None and region_of(stream_arn) != self._upstream.region:
             error = stream_not_found(stream_name, account_of(stream_arn))
-            return Rejection(0, error.code, error.message or "")
+            return _reject_all(records, error.code, error.message)
         now_ns = self._clock()
         stream = self._directory.find_or_make(stream_name, stream_arn, now_ns)
         if stream is None:
             text = f"The proxy already serves {self._directory.streams_max} streams, its limit (streams_max)."
-            return Rejection(0, verdicts.THROUGHPUT_EXCEEDED, text)
-        rejection = stream.append(records, now_ns)
+            return _reject_all(records, verdicts.THROUGHPUT_EXCEEDED, text)
+        rejected = stream.append(records, now_ns)
         self._touch(stream)
-        return rejection
+        return rejected
 
     def withdraw(self, stream_name: str, stream_arn: str | None, records: Sequence[Record]) -> None:
-        """Take out those records that are still queued."""
-        raise NotImplementedError
+        """Take out those records of a call that wait, because nobody waits for them any more.
+
+        What is in flight is left to its fate. Each record gets its `on_outcome` call as ever.
+        """
+        stream = self._directory.find(stream_name, stream_arn)
+        if stream is not None:
+            stream.withdraw(records)
+            self._touch(stream)
 
     def summary(self, stream_name: str, stream_arn: str | None) -> StreamSummary | None:
         """Return what DescribeStreamSummary said of a stream, if that is known yet."""
@@ -220,6 +217,7 @@ class Driver:
                 self._advance(stream, now_ns)
             except Exception as error:  # noqa: BLE001 - it must not stop the other streams
                 self._report_defect("stream_defect", stream, error, now_ns)
+        self._directory.forget_unused(now_ns)
         self._set_timer()
         if self._closing and not any(stream.open_records for stream in self.streams.values()):
             self._drained.set()
@@ -234,6 +232,9 @@ class Driver:
         if stream.summary_due(now_ns):
             summary = self._spawn(self._upstream.describe_stream_summary(stream.name, stream.arn))
             summary.add_done_callback(partial(self._summary_fetched, stream))
+        held_back = stream.take_held_back()
+        if held_back is not None:
+            self._report_held_back(stream, held_back, now_ns)
         for record in stream.take_settled():
             if record.on_outcome is not None:
                 try:
@@ -329,8 +330,28 @@ class Driver:
                 held_back=held_back,
             )
 
+    def _report_held_back(self, stream: Stream, held_back: HeldBack, now_ns: int) -> None:
+        """Tell now and then of a key whose records wait for their own order; the key itself is a caller's secret."""
+        times = self._occasional.admit(("partition_key_held_back", stream.name), now_ns)
+        if times is not None:
+            log.warning(
+                "partition_key_held_back",
+                stream=stream.name,
+                hash_key=f"{held_back.record.hash_key:032x}"[:HASH_KEY_DIGITS_SHOWN],
+                waiting=held_back.waiting,
+                hint="strict order sends one record of a key a round trip; the setting ordering has looser modes",
+                held_back=times,
+            )
+
     def _report_defect(self, event: str, stream: Stream, error: BaseException, now_ns: int) -> None:
         """Log what must not happen, as often as any other event."""
         held_back = self._occasional.admit((event, stream.name, type(error)), now_ns)
         if held_back is not None:
             log.error(event, stream=stream.name, exc_info=error, held_back=held_back)
+
+
+def _reject_all(records: Sequence[Record], code: str, message: str | None) -> int:
+    """Refuse a whole call at the door; return how many records that were."""
+    for record in records:
+        record.reject(code, message)
+    return len(records)

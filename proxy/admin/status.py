@@ -60,7 +60,7 @@ def describe_upstream(counters: UpstreamCounters) -> dict[str, Any]:
 
 
 def describe_records(driver: Driver) -> dict[str, int]:
-    """Return the balance of all records: received = delivered + refused + expired + queued + in flight."""
+    """Return the balance of all records: received = delivered + refused + expired + withdrawn + queued + in flight."""
     streams = driver.streams.values()
     counters = [driver.forgotten, *(stream.counters for stream in streams)]
     return {
@@ -68,6 +68,7 @@ def describe_records(driver: Driver) -> dict[str, int]:
         "delivered": sum(each.acknowledged_records for each in counters),
         "refused": sum(each.refused_records for each in counters),
         "expired": sum(each.expired_records for each in counters),
+        "withdrawn": sum(each.withdrawn_records for each in counters),
         "queued": sum(stream.queued_records for stream in streams),
         "in_flight": sum(stream.in_flight_records for stream in streams),
     }
@@ -91,6 +92,7 @@ def _stream(identity: str, stream: Stream, pulse: Pulse, now_ns: int) -> dict[st
             "delivered": counters.acknowledged_records,
             "refused": counters.refused_records,
             "expired": counters.expired_records,
+            "withdrawn": counters.withdrawn_records,
             "queued": stream.queued_records,
             "in_flight": stream.in_flight_records,
         },

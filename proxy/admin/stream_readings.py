@@ -54,6 +54,7 @@ def read_streams(driver: Driver, labels: StreamLabels) -> Mapping[str, Mapping[L
             readings[family][label,] = getattr(counters, attribute)
         failed[label, "refused"] = counters.refused_records
         failed[label, "expired"] = counters.expired_records
+        failed[label, "withdrawn"] = counters.withdrawn_records
         held[label, "queued"] = total.queued_records
         held[label, "in_flight"] = total.in_flight_records
         open_shards[label,] = total.open_shards
@@ -82,7 +83,9 @@ _COUNTERS = {
     "acknowledged_bytes": "delivered_bytes_total",
     "retried_records": "record_retries_total",
     "unknown_outcomes": "unknown_outcome_records_total",
+    "late_acknowledgements": "late_acknowledgements_total",
     "sequence_regressions": "sequence_regressions_total",
+    "order_inversions": "order_inversions_total",
     "mispredicted_records": "mispredicted_records_total",
     "map_refreshes": "shard_map_refreshes_total",
     "batch_records": "batch_records",

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,8 +27,10 @@ from proxy.commands.embedded import make_emulator, pages, read_emulator
 from proxy.commands.forwarding import SETTING, forwarded_operations
 from proxy.commands.listener import http_limits, server_tls
 from proxy.commands.process import CommandError, Signals, listen, log_what_nobody_caught, spare_what_start_up_made
+from proxy.config.values import ordering_mode_of
 from proxy.core.buffer import Buffer
 from proxy.core.limits import MILLISECOND_NS, StreamLimits
+from proxy.core.ordering import Ordering
 from proxy.driver import Driver
 from proxy.emulator.embedded import EmbeddedUpstream
 from proxy.frontend.authentication import Authentication
@@ -40,6 +43,8 @@ from proxy.upstream.aws import AwsUpstream
 from proxy.upstream.settings import UpstreamConfigurationError, UpstreamSettings
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from proxy.config import ServeSettings
     from proxy.emulator.service import EmulatorService
     from proxy.metrics.collector import Readings
@@ -95,7 +100,7 @@ class Service:
             self._upstream = AwsUpstream(upstream_settings(settings))
         buffer = Buffer(settings.buffer_records_max, settings.buffer_bytes_max)
         self._driver = Driver(
-            self._upstream, stream_limits(settings), buffer, settings.streams_max, self._clock, random.random
+            self._upstream, stream_limits_of(settings), buffer, settings.streams_max, self._clock, random.random
         )
         self._keys = None if settings.inbound_keys_file is None else KeyStore(Path(settings.inbound_keys_file))
         self._keys_watch: asyncio.Task[None] | None = None
@@ -217,8 +222,14 @@ def wall_clock() -> int:
     return int(time.time())
 
 
+def stream_limits_of(settings: ServeSettings) -> Callable[[str], StreamLimits]:
+    """Return the limits of a stream by its name: they differ in what is promised about order."""
+    limits = {mode.value: replace(stream_limits(settings), ordering=mode) for mode in Ordering}
+    return lambda stream_name: limits[ordering_mode_of(settings.ordering, stream_name)]
+
+
 def stream_limits(settings: ServeSettings) -> StreamLimits:
-    """Return the limits of every stream."""
+    """Return the limits that all streams have in common."""
     ratio = settings.shard_rate_ratio
     return StreamLimits(
         batch_records_max=settings.batch_records_max,
@@ -232,6 +243,9 @@ def stream_limits(settings: ServeSettings) -> StreamLimits:
         shard_records_per_second=_share(settings.shard_records_per_second, ratio),
         shard_bytes_per_second=_share(settings.shard_bytes_per_second, ratio),
         shard_burst_ns=settings.shard_burst_ms * MILLISECOND_NS,
+        admission_wait_ns=settings.admission_wait_ms * MILLISECOND_NS,
+        stream_buffer_ratio=settings.stream_buffer_ratio,
+        unused_ns=settings.stream_idle_timeout_ms * MILLISECOND_NS,
     )
 
 

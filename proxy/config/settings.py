@@ -18,10 +18,12 @@ from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource
 
 from proxy.config.values import (
     Address,
+    OrderingRule,
     StreamSpec,
     is_own_address,
     parse_address,
     parse_faults,
+    parse_orderings,
     parse_region,
     parse_streams,
     parse_upstream,
@@ -39,6 +41,7 @@ MIB = 1024 * KIB
 AddressField = Annotated[Address, NoDecode, PlainValidator(parse_address)]
 StreamsField = Annotated[tuple[StreamSpec, ...], NoDecode, BeforeValidator(parse_streams)]
 WordsField = Annotated[tuple[str, ...], NoDecode, BeforeValidator(parse_words)]
+OrderingsField = Annotated[tuple[OrderingRule, ...], NoDecode, BeforeValidator(parse_orderings)]
 FaultsField = Annotated[tuple[str, ...], NoDecode, BeforeValidator(parse_faults)]
 UpstreamField = Annotated[str, BeforeValidator(parse_upstream)]
 RegionField = Annotated[str | None, BeforeValidator(parse_region)]
@@ -218,6 +221,13 @@ class Settings(BaseSettings):
         ge=50,
         le=600_000,
     )
+    ordering: OrderingsField = _setting(
+        (OrderingRule("*", "strict"),),
+        "delivery",
+        "What is promised about the order of a partition key's records: strict, call, relaxed or none, for every "
+        "stream or, as PATTERN=MODE, for some.",
+        "LIST",
+    )
     linger_ms: int = _setting(
         2, "delivery", "How long a record may wait for company while another batch is in flight.", "ms", ge=0, le=1_000
     )
@@ -266,6 +276,17 @@ class Settings(BaseSettings):
         ge=1 * MIB,
         le=64 * 1024 * MIB,
     )
+    stream_buffer_ratio: float = _setting(
+        0.8, "bounds", "Share of the buffer, in records and in bytes, that one stream may hold.", "ratio", gt=0, le=1
+    )
+    admission_wait_ms: int = _setting(
+        1_000,
+        "bounds",
+        "A record that would wait longer for its turn, at the present rate of its shard, is refused at once.",
+        "ms",
+        ge=10,
+        le=600_000,
+    )
     data_bytes_max: int = _setting(
         0,
         "bounds",
@@ -275,6 +296,9 @@ class Settings(BaseSettings):
         le=10 * MIB,
     )
     streams_max: int = _setting(128, "bounds", "Streams that records are held for.", "streams", ge=1, le=100_000)
+    stream_idle_timeout_ms: int = _setting(
+        3_600_000, "bounds", "A stream without records is forgotten after this time.", "ms", ge=1_000, le=604_800_000
+    )
     drain_timeout_ms: int = _setting(
         5_000, "bounds", "How long shutdown waits for the outcome of accepted records.", "ms", ge=0, le=600_000
     )
@@ -368,6 +392,7 @@ class ServeSettings(Settings):
         yield from _ascending(self, "backoff_base_ms", "backoff_max_ms")
         yield from _ascending(self, "linger_ms", "shard_burst_ms")
         yield from _ascending(self, "linger_ms", "delivery_timeout_ms")
+        yield from _ascending(self, "admission_wait_ms", "delivery_timeout_ms")
         yield from _ascending(self, "shard_slice_bytes_max", "batch_bytes_max", "buffer_bytes_max")
         yield from _ascending(self, "batch_records_max", "buffer_records_max")
         if self.upstream != "embedded":

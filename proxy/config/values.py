@@ -6,13 +6,20 @@ Each parser raises ValueError with the form that it wants; the caller adds the s
 from __future__ import annotations
 
 import re
+from fnmatch import fnmatchcase
 from ipaddress import ip_address
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlsplit
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 PORT_MAX = 65_535
 SHARDS_PER_STREAM_MAX = 10_000
 _STREAM_NAME = re.compile(r"[a-zA-Z0-9_.-]{1,128}")
+_STREAM_PATTERN = re.compile(r"[a-zA-Z0-9_.*?-]{1,128}")
+ANY_STREAM = "*"
+ORDERING_MODES = ("strict", "call", "relaxed", "none")
 _REGION = re.compile(r"[a-z0-9-]{1,32}")
 _HOST_NAME = re.compile(r"[a-zA-Z0-9]([a-zA-Z0-9.-]{0,252}[a-zA-Z0-9])?")
 
@@ -42,6 +49,17 @@ class StreamSpec(NamedTuple):
     def __str__(self) -> str:
         """Write the stream as it is parsed."""
         return f"{self.name}:{self.shard_count}"
+
+
+class OrderingRule(NamedTuple):
+    """What is promised about the order of a partition key's records, in the streams whose names match a pattern."""
+
+    pattern: str
+    mode: str
+
+    def __str__(self) -> str:
+        """Write the rule as it is parsed."""
+        return self.mode if self.pattern == ANY_STREAM else f"{self.pattern}={self.mode}"
 
 
 def is_loopback(host: str) -> bool:
@@ -113,6 +131,36 @@ def _parse_stream(item: object) -> StreamSpec:
     if not 1 <= shard_count <= SHARDS_PER_STREAM_MAX:
         raise ValueError(f"stream {name} needs 1..{SHARDS_PER_STREAM_MAX} shards")
     return StreamSpec(name, shard_count)
+
+
+def parse_orderings(value: object) -> object:
+    """Parse orderings given as MODE, for every stream, or PATTERN=MODE; what stands first counts first."""
+    rules = tuple(_parse_ordering(item) for item in _items(value))
+    patterns = [rule.pattern for rule in rules]
+    doubled = sorted({pattern for pattern in patterns if patterns.count(pattern) > 1})
+    if doubled:
+        raise ValueError(f"the ordering of {doubled[0]} is given twice")
+    # whatever it is set to, streams that no rule names have an order
+    general = [rule for rule in rules if rule.pattern == ANY_STREAM] or [OrderingRule(ANY_STREAM, ORDERING_MODES[0])]
+    return (*(rule for rule in rules if rule.pattern != ANY_STREAM), *general)
+
+
+def _parse_ordering(item: object) -> OrderingRule:
+    if isinstance(item, OrderingRule):
+        return item
+    pattern, equals, mode = str(item).rpartition("=")
+    pattern = pattern if equals else ANY_STREAM
+    if mode not in ORDERING_MODES or not _STREAM_PATTERN.fullmatch(pattern):
+        modes = ", ".join(ORDERING_MODES)
+        raise ValueError(
+            f"write one of {modes}, or PATTERN=MODE with * and ? for any characters of a stream's name, not {item!r}"
+        )
+    return OrderingRule(pattern, mode)
+
+
+def ordering_mode_of(rules: Iterable[OrderingRule], stream_name: str) -> str:
+    """Return the mode of the first rule that a stream's name matches; the last rule matches every name."""
+    return next(rule.mode for rule in rules if fnmatchcase(stream_name, rule.pattern))
 
 
 def parse_faults(value: object) -> object:

@@ -24,9 +24,12 @@ class Batch:
         records: in the order of the request; no partition key twice unless the ordering mode allows it.
         ordered: True for the one record that carries SequenceNumberForOrdering: it travels by PutRecord, all others
             by PutRecords.
+
+    `timeout_ns` is how long the request may take, since nobody waits longer for any of its records; 0 leaves it to the
+    upstream.
     """
 
-    __slots__ = ("ordered", "records", "sent_at_ns", "size_bytes", "stream_arn", "stream_name")
+    __slots__ = ("ordered", "records", "sent_at_ns", "size_bytes", "stream_arn", "stream_name", "timeout_ns")
 
     def __init__(
         self, stream_name: str, stream_arn: str | None, records: list[Record], *, ordered: bool = False
@@ -37,6 +40,7 @@ class Batch:
         self.ordered = ordered
         self.size_bytes = sum(record.size_bytes for record in records)
         self.sent_at_ns = 0
+        self.timeout_ns = 0
 
 
 class Result(Protocol):
@@ -73,12 +77,14 @@ class Failure:
         message: the service's text, or what went wrong.
         written: whether the records may be in the stream all the same.
         status: HTTP status, 0 where there was none.
+        retry_after_ns: how long the service asks to wait before the next request; 0 where it does not.
     """
 
     code: str
     message: str | None
     written: Written
     status: int = 0
+    retry_after_ns: int = 0
 
 
 Reply = Answer | Failure

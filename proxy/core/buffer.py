@@ -31,18 +31,25 @@ class Buffer:
         self.records = 0
         self.bytes = 0
 
-    def take(self, record: Record) -> str | None:
-        """Reserve room for a record; return None, or what is full."""
-        held_bytes = len(record.data) + RECORD_OVERHEAD_BYTES
+    def lacks_room_for(self, record: Record) -> str | None:
+        """Return None, or what is too full to take a record."""
         if self.records >= self.records_max:
             return f"buffer of {self.records_max} records"
-        if self.bytes + held_bytes > self.bytes_max:
+        if self.bytes + held_bytes_of(record) > self.bytes_max:
             return f"buffer of {self.bytes_max} bytes"
-        self.records += 1
-        self.bytes += held_bytes
         return None
+
+    def take(self, record: Record) -> None:
+        """Reserve room for a record; the caller has asked whether there is any."""
+        self.records += 1
+        self.bytes += held_bytes_of(record)
 
     def give(self, record: Record) -> None:
         """Return the room of a record that has its outcome."""
         self.records -= 1
-        self.bytes -= len(record.data) + RECORD_OVERHEAD_BYTES
+        self.bytes -= held_bytes_of(record)
+
+
+def held_bytes_of(record: Record) -> int:
+    """Return the memory that a record is counted with."""
+    return len(record.data) + RECORD_OVERHEAD_BYTES

@@ -57,10 +57,12 @@ class StreamCounters:
     """What happened to one stream's records since the stream became known; all only grow.
 
     At any moment, with the stream's `queued_records` and `in_flight_records`:
-    received = acknowledged + refused + expired + queued + in flight.
+    received = acknowledged + refused + expired + withdrawn + queued + in flight.
 
     `sequence_regressions` are sequence numbers that did not increase within a key and a shard, of keys that had more to
-    send when the first was acknowledged: nothing is remembered of the others.
+    send when the first was acknowledged: nothing is remembered of the others. `order_inversions` are records that a
+    younger one of their key has passed, where the stream's ordering lets several of a key share a request.
+    `late_acknowledgements` are records that turned out to be written after they had expired in flight.
     """
 
     __slots__ = (
@@ -70,8 +72,10 @@ class StreamCounters:
         "batch_records",
         "buffer_time_seconds",
         "expired_records",
+        "late_acknowledgements",
         "map_refreshes",
         "mispredicted_records",
+        "order_inversions",
         "received_bytes",
         "received_records",
         "record_errors",
@@ -79,6 +83,7 @@ class StreamCounters:
         "retried_records",
         "sequence_regressions",
         "unknown_outcomes",
+        "withdrawn_records",
     )
 
     def __init__(self) -> None:
@@ -88,6 +93,9 @@ class StreamCounters:
         self.acknowledged_bytes = 0
         self.refused_records = 0
         self.expired_records = 0
+        self.withdrawn_records = 0
+        self.late_acknowledgements = 0
+        self.order_inversions = 0
         self.retried_records = 0
         self.unknown_outcomes = 0
         self.sequence_regressions = 0

@@ -6,11 +6,15 @@ with one queue; an ARN of another account is a stream of its own. Which account 
 summary of a stream that was named by name; until then a stream named by ARN has a queue of its own, and keeps it for
 as long as records are open in it, so that nothing in it is overtaken.
 
+A stream that nobody has used for long is forgotten; so is the one that nobody has used for longest, when a new one
+needs its place.
+
 Must never know: how anything is sent.
 """
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from typing import TYPE_CHECKING
 
 from proxy.core.counters import StreamCounters
@@ -30,7 +34,7 @@ class Directory:
     """The streams of one proxy.
 
     Args:
-        limits: of every stream.
+        limits_of: the limits of a stream, by its name.
         buffer: the bound that all streams share.
         streams_max: streams known at once.
         random: uniform in [0, 1).
@@ -39,14 +43,20 @@ class Directory:
     that are no longer known. `account_id` is our own account, once it is known.
     """
 
-    __slots__ = ("_buffer", "_limits", "_random", "account_id", "forgotten", "streams", "streams_max")
+    __slots__ = ("_buffer", "_limits_of", "_random", "account_id", "forgotten", "streams", "streams_max")
 
-    def __init__(self, limits: StreamLimits, buffer: Buffer, streams_max: int, random: Callable[[], float]) -> None:
-        self._limits = limits
+    def __init__(
+        self,
+        limits_of: Callable[[str], StreamLimits],
+        buffer: Buffer,
+        streams_max: int,
+        random: Callable[[], float],
+    ) -> None:
+        self._limits_of = limits_of
         self._buffer = buffer
         self._random = random
         self.streams_max = streams_max
-        self.streams: dict[str, Stream] = {}
+        self.streams: OrderedDict[str, Stream] = OrderedDict()  # the one that was asked for last is the last
         self.forgotten = StreamCounters()
         self.account_id: str | None = None
 
@@ -59,12 +69,23 @@ class Directory:
         identity = self._identity(stream_name, stream_arn)
         stream = self.streams.get(identity)
         if stream is None:
-            if len(self.streams) >= self.streams_max and not self._forget_idle():
+            if len(self.streams) >= self.streams_max and not self._make_room():
                 return None
             wire_arn = None if identity == stream_name else stream_arn
-            stream = Stream(stream_name, wire_arn, self._limits, self._buffer, self._random, now_ns)
+            limits = self._limits_of(stream_name)
+            stream = Stream(stream_name, wire_arn, limits, self._buffer, self._random, now_ns)
             self.streams[identity] = stream
+        else:
+            self.streams.move_to_end(identity)
         return stream
+
+    def forget_unused(self, now_ns: int) -> None:
+        """Forget the streams that nobody has asked for in a long time."""
+        while self.streams:
+            identity, stream = next(iter(self.streams.items()))
+            if stream.is_used(now_ns):
+                break
+            self._forget(identity)
 
     def learn_account(self, stream: Stream) -> None:
         """Learn our account from a stream's summary: a name is resolved in it."""
@@ -79,14 +100,16 @@ class Directory:
         by_arn = self.streams.get(stream_arn)
         return stream_name if by_arn is None or by_arn.idle else stream_arn
 
-    def _forget_idle(self) -> bool:
-        """Forget the stream that has been known longest among the idle ones."""
+    def _make_room(self) -> bool:
+        """Forget the idle stream that nobody has asked for in the longest time."""
         for identity, stream in self.streams.items():
             if stream.idle:
-                self.forgotten.add(stream.counters)
-                del self.streams[identity]
+                self._forget(identity)
                 return True
         return False
+
+    def _forget(self, identity: str) -> None:
+        self.forgotten.add(self.streams.pop(identity).counters)
 
 
 def region_of(stream_arn: str) -> str:

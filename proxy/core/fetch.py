@@ -52,7 +52,8 @@ class Fetch:
         if self._learned_at_ns is None:
             self.want(now_ns)
         elif self.is_older_than(sent_at_ns) and self.due_at_ns is None and not self.under_way:
-            self.due_at_ns = max(now_ns, self._learned_at_ns + self._age_min_ns)
+            # spread: many proxies find out about a resharding in the same moment
+            self.due_at_ns = max(now_ns, self._learned_at_ns + self._age_min_ns) + self._backoff.spread_ns()
 
     def start(self, now_ns: int) -> bool:
         """Whether a fetch must start now; once True, `learned` or `failed` must follow."""

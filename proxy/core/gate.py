@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from proxy.core.backoff import Backoff
     from proxy.core.limits import StreamLimits
 
+_SMOOTHING = 8
+
 
 class Gate:
     """Requests in flight, linger and backoff of one stream.
@@ -21,6 +23,8 @@ class Gate:
     Args:
         limits: see `StreamLimits`.
         backoff: how long to stay shut.
+
+    `round_trip_ns` is what a request takes of late, smoothed; 0 until one has returned.
     """
 
     __slots__ = (
@@ -31,6 +35,7 @@ class Gate:
         "_limits",
         "_linger_until_ns",
         "in_flight_requests",
+        "round_trip_ns",
     )
 
     def __init__(self, limits: StreamLimits, backoff: Backoff) -> None:
@@ -41,6 +46,7 @@ class Gate:
         self._backoff_until_ns = 0
         self._linger_until_ns: int | None = None  # None while nothing is ready
         self.in_flight_requests = 0
+        self.round_trip_ns = 0
 
     @property
     def in_flight_max(self) -> int:
@@ -74,27 +80,32 @@ class Gate:
         """Count a request out."""
         self.in_flight_requests += 1
 
-    def returned(self) -> None:
-        """Count a request back in."""
+    def returned(self, sent_at_ns: int, now_ns: int) -> None:
+        """Count a request back in, and learn how long one takes (RFC 6298's smoothing)."""
         self.in_flight_requests -= 1
+        took_ns = now_ns - sent_at_ns
+        self.round_trip_ns += (took_ns - self.round_trip_ns) // (_SMOOTHING if self.round_trip_ns else 1)
 
     def succeeded(self) -> None:
         """Open up: the service has answered a request."""
         self._failures = 0
 
-    def failed(self, sent_at_ns: int, now_ns: int) -> None:
+    def failed(self, sent_at_ns: int, now_ns: int, retry_after_ns: int = 0) -> None:
         """Shut for a backoff: a request failed as a whole.
 
         Args:
             sent_at_ns: when the request was sent. Requests that were in flight together meet one and the same trouble:
                 only a request sent after the last failure makes it another one.
             now_ns: the present.
+            retry_after_ns: how long the service asks to wait at the least.
         """
+        if retry_after_ns:
+            self._backoff_until_ns = max(self._backoff_until_ns, now_ns + retry_after_ns)
         if self._failures and sent_at_ns < self._failed_at_ns:
             return
         self._failures += 1
         self._failed_at_ns = now_ns
-        self._backoff_until_ns = now_ns + self._backoff.wait_ns(self._failures)
+        self._backoff_until_ns = max(self._backoff_until_ns, now_ns + self._backoff.wait_ns(self._failures))
 
     def opens_at_ns(self, *, anything_ready: bool, anything_split: bool, lanes_wake_ns: int | None) -> int | None:
         """Return when a request could start if nothing else happens; None if only an event can change that.

@@ -1,13 +1,15 @@
 """The records of one partition key that wait for their turn, oldest first.
 
 Theory of operation: the queue is a linked list through the records themselves, so a key with one record costs one small
-object. While a record of the key is in flight the queue is *muted*: it is in no lane and nothing of it is drained. The
-outcome unmutes it; a retried record goes back to the front, before everything younger.
+object. While anything of the key is in flight the queue is *muted*: it is in no lane and nothing of it is drained. The
+last outcome unmutes it; a retried record goes back to the front, before everything younger.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+
+from proxy.core.record import State
 
 if TYPE_CHECKING:
     from proxy.core.lane import Lane
@@ -18,17 +20,38 @@ class KeyQueue:
     """FIFO of one partition key, or of one record that has none.
 
     `lane` is the lane that lists the key as ready, or, while the key is muted, the lane that it was drained from.
+    `records` and `bytes` wait here. `listed_records` and `listed_bytes` are what the lane was told of them.
     """
 
-    __slots__ = ("head", "key", "lane", "last_place", "muted", "tail")
+    __slots__ = (
+        "bytes",
+        "head",
+        "in_flight",
+        "key",
+        "lane",
+        "last_place",
+        "listed_bytes",
+        "listed_records",
+        "records",
+        "tail",
+    )
 
     def __init__(self, key: object) -> None:
         self.key = key
         self.head: Record | None = None
         self.tail: Record | None = None
-        self.muted = False
+        self.records = 0
+        self.bytes = 0
+        self.listed_records = 0
+        self.listed_bytes = 0
+        self.in_flight = 0
         self.lane: Lane | None = None
         self.last_place: tuple[str, str] | None = None  # shard id and sequence number of the last acknowledgement
+
+    @property
+    def muted(self) -> bool:
+        """Whether something of the key is in flight, so that nothing else of it may go."""
+        return self.in_flight > 0
 
     @property
     def first(self) -> Record:
@@ -45,6 +68,8 @@ class KeyQueue:
         else:
             self.tail.next = record
         self.tail = record
+        self.records += 1
+        self.bytes += record.size_bytes
 
     def reenqueue(self, record: Record) -> None:
         """Put a record that was drained back to the front."""
@@ -52,6 +77,8 @@ class KeyQueue:
         self.head = record
         if self.tail is None:
             self.tail = record
+        self.records += 1
+        self.bytes += record.size_bytes
 
     def popleft(self) -> Record:
         """Remove and return the oldest record; the queue must not be empty."""
@@ -60,4 +87,16 @@ class KeyQueue:
         record.next = None
         if self.head is None:
             self.tail = None
+        self.records -= 1
+        self.bytes -= record.size_bytes
         return record
+
+    def drop_withdrawn(self) -> None:
+        """Remove the records that were withdrawn, wherever they stand."""
+        record, self.head, self.tail = self.head, None, None
+        self.records = self.bytes = 0
+        while record is not None:
+            following, record.next = record.next, None
+            if record.state is not State.WITHDRAWN:
+                self.append(record)
+            record = following

@@ -27,8 +27,9 @@ class Place(Enum):
 class Lane:
     """Ready keys of one shard, first come first served.
 
-    A key is in `ready` exactly while it is unmuted and has a record; each key gives one record a turn and goes to the
-    back, so no key of a shard starves another.
+    A key is in `ready` exactly while it is unmuted and has a record; each key gives one record a turn, or a run where
+    the stream's ordering allows it, and goes to the back, so no key of a shard starves another. `ready_records` and
+    `ready_bytes` are what its keys are listed with: what the shard must be sent before a new key has its turn.
     """
 
     __slots__ = (
@@ -37,6 +38,8 @@ class Lane:
         "limit",
         "place",
         "ready",
+        "ready_bytes",
+        "ready_records",
         "shard_id",
         "throttled_records",
         "troubles",
@@ -47,6 +50,8 @@ class Lane:
         self.shard_id = shard_id
         self.limit = limit
         self.ready: OrderedDict[KeyQueue, None] = OrderedDict()
+        self.ready_records = 0
+        self.ready_bytes = 0
         self.place = Place.IDLE
         self.wake_ordinal = 0  # which entry of the schedule's waiting heap counts
         self.backoff_until_ns = 0

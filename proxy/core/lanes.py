@@ -30,14 +30,20 @@ class Lanes:
         now_ns: the present.
     """
 
-    __slots__ = ("_by_shard_id", "_careful", "_limits", "_map", "_shard_ids")
+    __slots__ = ("_auto_distribution", "_by_shard_id", "_careful", "_limits", "_map", "_shard_ids")
 
     def __init__(self, limits: StreamLimits, now_ns: int) -> None:
         self._limits = limits
         self._map: ShardMap | None = None
+        self._auto_distribution = False
         self._by_shard_id: dict[str, Lane] = {}
         self._careful = self._make(None, now_ns)
         self._shard_ids: frozenset[str] = frozenset()
+
+    @property
+    def auto_distribution(self) -> bool:
+        """Whether the service ignores keys, so that one lane serves all shards."""
+        return self._auto_distribution
 
     @property
     def open_shard_count(self) -> int:
@@ -66,6 +72,7 @@ class Lanes:
     def learn(self, shards: Sequence[Shard], now_ns: int, *, auto_distribution: bool) -> None:
         """Replace the map; the caller lists its ready keys anew afterwards."""
         self._shard_ids = frozenset(shard.shard_id for shard in shards)
+        self._auto_distribution = auto_distribution
         limits = self._limits
         careful_shards = len(shards) if auto_distribution else 1
         self._careful.limit.records.rate_per_second = limits.shard_records_per_second * careful_shards

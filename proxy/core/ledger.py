@@ -2,7 +2,7 @@
 
 All moves of `proxy.core.record.State` are made here, so this file alone answers for
 
-    received = acknowledged + refused + expired + queued + in flight
+    received = acknowledged + refused + expired + withdrawn + queued + in flight
 
 An illegal move raises and changes nothing.
 """
@@ -12,9 +12,11 @@ from __future__ import annotations
 from collections import OrderedDict
 from typing import TYPE_CHECKING
 
+from proxy.core.buffer import held_bytes_of
 from proxy.core.counters import StreamCounters
 from proxy.core.limits import SECOND_NS
 from proxy.core.record import MOVES, Record, State
+from proxy.core.verdicts import INTERNAL_FAILURE
 
 if TYPE_CHECKING:
     from proxy.core.buffer import Buffer
@@ -30,15 +32,15 @@ class Ledger:
     Args:
         buffer: the bound that all streams share.
 
-    `queued_records`, `queued_bytes` and `in_flight_records` are gauges; `counters` only grow.
+    `queued_records`, `queued_bytes`, `in_flight_records` and `held_bytes` are gauges; `counters` only grow.
     """
 
     __slots__ = (
         "_buffer",
-        "_overdue",
         "_settled",
         "_unsettled",
         "counters",
+        "held_bytes",
         "in_flight_records",
         "queued_bytes",
         "queued_records",
@@ -47,12 +49,12 @@ class Ledger:
     def __init__(self, buffer: Buffer) -> None:
         self._buffer = buffer
         self._unsettled: OrderedDict[Record, None] = OrderedDict()  # in order of arrival, hence of deadlines
-        self._overdue: OrderedDict[Record, None] = OrderedDict()  # in flight, their deadline seen to have passed
         self._settled: list[Record] = []
         self.counters = StreamCounters()
         self.queued_records = 0
         self.queued_bytes = 0
         self.in_flight_records = 0
+        self.held_bytes = 0
 
     @property
     def open_records(self) -> int:
@@ -61,12 +63,7 @@ class Ledger:
 
     @property
     def oldest(self) -> Record | None:
-        """The open record that arrived first."""
-        return next(iter(self._overdue), None) or self.next_due
-
-    @property
-    def next_due(self) -> Record | None:
-        """The open record whose deadline is the next to be looked at."""
+        """The open record that arrived first, whose deadline is therefore the next."""
         return next(iter(self._unsettled), None)
 
     def waiting(self) -> list[Record]:
@@ -78,18 +75,16 @@ class Ledger:
         settled, self._settled = self._settled, []
         return settled
 
-    def receive(self, record: Record, deadline_at_ns: int) -> str | None:
-        """Open a record's account; return None, or what is full (then the record is not accepted)."""
-        full = self._buffer.take(record)
-        if full is not None:
-            return full
+    def receive(self, record: Record, deadline_at_ns: int) -> None:
+        """Open a record's account; the caller has asked whether there is room."""
+        self._buffer.take(record)
+        self.held_bytes += held_bytes_of(record)
         record.deadline_at_ns = deadline_at_ns
         self._unsettled[record] = None
         self.queued_records += 1
         self.queued_bytes += record.size_bytes
         self.counters.received_records += 1
         self.counters.received_bytes += record.size_bytes
-        return None
 
     def drain(self, record: Record, now_ns: int) -> None:
         """Move a record into flight."""
@@ -134,10 +129,12 @@ class Ledger:
         record.error_message = error_message
         self.counters.expired_records += 1
 
-    def forget_deadline(self, record: Record) -> None:
-        """Look no more at the deadline of a record in flight: its response decides."""
-        del self._unsettled[record]
-        self._overdue[record] = None
+    def withdraw(self, record: Record) -> None:
+        """Settle a waiting record that nobody waits for any more."""
+        self._settle(record, State.WITHDRAWN)
+        record.error_code = INTERNAL_FAILURE
+        record.error_message = "The client left before the record was sent."
+        self.counters.withdrawn_records += 1
 
     def _move(self, record: Record, state: State) -> None:
         if state not in MOVES[record.state]:
@@ -152,9 +149,7 @@ class Ledger:
             self.queued_bytes -= record.size_bytes
         else:
             self.in_flight_records -= 1
-        if record in self._overdue:
-            del self._overdue[record]
-        else:
-            del self._unsettled[record]
+        del self._unsettled[record]
         self._buffer.give(record)
+        self.held_bytes -= held_bytes_of(record)
         self._settled.append(record)

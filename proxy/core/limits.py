@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from proxy.core.ordering import Ordering
+
 MILLISECOND_NS = 1_000_000
 SECOND_NS = 1_000_000_000
 KIB = 1024
@@ -29,6 +31,11 @@ class StreamLimits:
         fetch_backoff_base_ns: bound of the first wait after the shard map or the summary could not be fetched.
         fetch_backoff_max_ns: bound of every such wait.
         fetch_age_min_ns: a map younger than this is not fetched again.
+        ordering: what is promised about the records of one partition key.
+        admission_wait_ns: a record that would wait longer for its turn, at the present rate, is not taken.
+        stream_buffer_ratio: share of the whole buffer that one stream may hold.
+        unused_ns: how long a stream is known after it was used.
+        response_grace_ns: how long a request may outlive the last deadline of its records.
     """
 
     batch_records_max: int = 500
@@ -45,6 +52,11 @@ class StreamLimits:
     fetch_backoff_base_ns: int = SECOND_NS
     fetch_backoff_max_ns: int = 60 * SECOND_NS
     fetch_age_min_ns: int = SECOND_NS
+    ordering: Ordering = Ordering.STRICT
+    admission_wait_ns: int = 1000 * MILLISECOND_NS
+    stream_buffer_ratio: float = 0.8
+    unused_ns: int = 3600 * SECOND_NS
+    response_grace_ns: int = 100 * MILLISECOND_NS
 
     def __post_init__(self) -> None:
         """Refuse limits that contradict each other."""

@@ -1,7 +1,7 @@
 """All that waits in one stream: the queues of its partition keys, listed as ready in the lanes of their shards.
 
-The invariant on which order rests: a key with a record in flight is muted, a muted key is in no lane, and only a listed
-key is drained. So a key has at most one record in flight, and what comes back goes before everything younger.
+The invariant on which order rests: a key with anything in flight is muted, a muted key is in no lane, and only a listed
+key is drained. So a key has at most one request in flight, and what comes back goes before everything younger.
 
     append ──> queue of the key ──unmuted──> listed in a lane ──drain──> muted ──release / reenqueue──> listed again
 """
@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING
 
 from proxy.core.key_queue import KeyQueue
 from proxy.core.lanes import Lanes
+from proxy.core.ordering import Ordering
 from proxy.core.schedule import LaneSchedule
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from proxy.core.lane import Lane
     from proxy.core.limits import StreamLimits
@@ -31,11 +32,13 @@ class Queues:
         now_ns: the present.
     """
 
-    __slots__ = ("_keys", "lanes", "schedule")
+    __slots__ = ("_keys", "_ordered", "_runs", "lanes", "schedule")
 
     def __init__(self, limits: StreamLimits, now_ns: int) -> None:
-        # a record without a partition key (a stream that ignores keys takes it) has no order to keep: it is alone
+        # a record that has no order to keep, or no partition key, is alone under an object of its own
         self._keys: dict[object, KeyQueue] = {}
+        self._ordered = limits.ordering is not Ordering.NONE
+        self._runs = limits.ordering.runs
         self.lanes = Lanes(limits, now_ns)
         self.schedule = LaneSchedule(limits)
 
@@ -44,25 +47,38 @@ class Queues:
         """Partition keys with an open record."""
         return len(self._keys)
 
+    @property
+    def keeps_order(self) -> bool:
+        """Whether the records of one partition key wait for each other: not where the service ignores keys."""
+        return self._ordered and not self.lanes.auto_distribution
+
+    def find(self, record: Record) -> KeyQueue | None:
+        """Return the queue that a new record would wait in behind others."""
+        return self._keys.get(record.partition_key) if self.keeps_order else None
+
     def append(self, record: Record) -> None:
         """Queue a new record behind all of its key."""
-        key = record.partition_key or object()
+        key = (record.partition_key if self.keeps_order else None) or object()
         key_queue = self._keys.get(key)
         if key_queue is None:
             key_queue = self._keys[key] = KeyQueue(key)
         key_queue.append(record)
-        if key_queue.head is record and not key_queue.muted:
+        if key_queue.in_flight:
+            return
+        if key_queue.head is record:
             self.schedule.enlist(key_queue, self.lanes.lane_of(record.hash_key))
+        elif self._runs:
+            self.schedule.recount(key_queue)
 
     def release(self, record: Record) -> None:
-        """Unmute the key of a record that has left flight for good."""
-        self._unmute(queue_of(record), front=False)
+        """Note that a record has left flight for good; the last one unmutes its key."""
+        self._landed(queue_of(record))
 
     def reenqueue(self, record: Record) -> None:
-        """Put a record that failed back in front of its key, and its key in front of its lane."""
+        """Put a record that failed back in front of its key; the last one unmutes it."""
         key_queue = queue_of(record)
         key_queue.reenqueue(record)
-        self._unmute(key_queue, front=True)
+        self._landed(key_queue)
 
     def discard(self, record: Record) -> None:
         """Remove a waiting record: the head of its key, since everything older is settled or in flight."""
@@ -70,29 +86,48 @@ class Queues:
         if key_queue.first is not record:
             raise AssertionError("the oldest waiting record heads its key")
         key_queue.popleft()
-        if key_queue.muted:
-            return
-        head = key_queue.head
-        if head is None:
-            self.schedule.delist(key_queue)
-            del self._keys[key_queue.key]
-        elif (lane := self.lanes.lane_of(head.hash_key)) is key_queue.lane:
-            self.schedule.reconsider(lane)  # the key keeps its place: at the back, with expiring heads, it would starve
-        else:
-            self.schedule.delist(key_queue)  # an explicit hash key sends the next record elsewhere
-            self.schedule.enlist(key_queue, lane)
+        self._head_changed(key_queue)
+
+    def drop_withdrawn(self, records: Iterable[Record]) -> None:
+        """Remove records that were withdrawn, each of which was waiting, from anywhere in their keys."""
+        for key_queue in dict.fromkeys(map(queue_of, records)):
+            head = key_queue.head
+            key_queue.drop_withdrawn()
+            if key_queue.head is not head:
+                self._head_changed(key_queue)
+            elif self._runs and not key_queue.in_flight:
+                self.schedule.recount(key_queue)
 
     def relocate(self, shards: Sequence[Shard], now_ns: int, *, auto_distribution: bool) -> None:
         """Take over a new shard map: every ready key moves to its new lane."""
         self.lanes.learn(shards, now_ns, auto_distribution=auto_distribution)
         self.schedule.relocate(lambda key_queue: self.lanes.lane_of(key_queue.first.hash_key))
 
-    def _unmute(self, key_queue: KeyQueue, *, front: bool) -> None:
-        key_queue.muted = False
-        if key_queue.head is None:
+    def _landed(self, key_queue: KeyQueue) -> None:
+        key_queue.in_flight -= 1
+        if key_queue.in_flight:
+            return
+        head = key_queue.head
+        if head is None:
             del self._keys[key_queue.key]
         else:
-            self.schedule.enlist(key_queue, self.lanes.lane_of(key_queue.head.hash_key), front=front)
+            # what was sent before goes first: it does not queue up again
+            self.schedule.enlist(key_queue, self.lanes.lane_of(head.hash_key), front=head.attempts > 0)
+
+    def _head_changed(self, key_queue: KeyQueue) -> None:
+        """Keep the lists true when the oldest record of a key is gone without having been sent."""
+        if key_queue.in_flight:
+            return
+        head = key_queue.head
+        if head is None:
+            self.schedule.delist(key_queue)
+            del self._keys[key_queue.key]
+        elif (lane := self.lanes.lane_of(head.hash_key)) is key_queue.lane:
+            self.schedule.recount(key_queue)
+            self.schedule.reconsider(lane)  # the key keeps its place: at the back, with expiring heads, it would starve
+        else:
+            self.schedule.delist(key_queue)  # an explicit hash key sends the next record elsewhere
+            self.schedule.enlist(key_queue, lane)
 
 
 def queue_of(record: Record) -> KeyQueue:

@@ -6,11 +6,11 @@ A record *is* its outcome: whoever appended it reads the result from the same ob
     QUEUED ──drain──> IN_FLIGHT ──done──> ACKNOWLEDGED
      ^ │ │               │  │
      │ │ └──deadline──┐  │  └──refuse──> REFUSED
-     └─┼──reenqueue───┼──┘
-       │              └──────> EXPIRED
+     └─┼──reenqueue───┼──┤
+       │              └──┴─deadline──> EXPIRED
        └──withdraw──> WITHDRAWN
 
-A record that is not taken at the door is REJECTED: no state leads there, and none away.
+A record that is not taken at the door is REJECTED: it is in no books, no state leads there, and none away.
 
 Must never know: sockets, tasks, wire formats.
 """
@@ -50,7 +50,7 @@ MOVES: dict[State, frozenset[State]] = {
 
 
 class Record:
-    """One accepted data record, from its arrival to its outcome.
+    """One data record, from its arrival to its outcome.
 
     Args:
         partition_key: the caller's partition key.
@@ -60,15 +60,16 @@ class Record:
         received_at_ns: instant of arrival on the monotonic clock.
         explicit_hash_key: the caller's override, in decimal.
         sequence_number_for_ordering: makes the record travel by PutRecord, in its key's turn.
-        on_outcome: called once, by the driver, when the state is final. It must not raise.
+        on_outcome: called once, by the driver, when the state of an accepted record is final. It must not raise.
 
     After the outcome, `state` is final and either `shard_id`, `sequence_number` and `encryption_type` are set
-    (ACKNOWLEDGED) or `error_code` and `error_message` are (REFUSED, EXPIRED, REJECTED). `retry_after_ms` tells the
-    caller of a rejected record when to come again; 0 where there is nothing to say.
+    (ACKNOWLEDGED) or `error_code` and `error_message` are (all others). `retry_after_ms` is when there may be room for
+    a rejected record, 0 where that cannot be said; `call_ordinal` is the same for all accepted records of one call.
     """
 
     __slots__ = (
         "attempts",
+        "call_ordinal",
         "data",
         "deadline_at_ns",
         "encryption_type",
@@ -110,6 +111,8 @@ class Record:
         self.on_outcome = on_outcome
         self.deadline_at_ns = 0
         self.attempts = 0
+        self.call_ordinal = 0
+        self.retry_after_ms = 0
         self.state = State.QUEUED
         self.key_queue: KeyQueue | None = None
         self.next: Record | None = None
@@ -118,4 +121,10 @@ class Record:
         self.encryption_type: str | None = None
         self.error_code: str | None = None
         self.error_message: str | None = None
-        self.retry_after_ms = 0
+
+    def reject(self, code: str, message: str | None, retry_after_ms: int = 0) -> None:
+        """Refuse a record at the door: it is not queued, and its caller is told why."""
+        self.state = State.REJECTED
+        self.error_code = code
+        self.error_message = message
+        self.retry_after_ms = retry_after_ms

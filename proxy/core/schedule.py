@@ -6,7 +6,8 @@ Theory of operation: a lane is in one of three places.
       ^                └──────nothing ready────────┐ └──────nothing ready──────┐
       └────────────────────────────────────────────┴────────────────────────────┘
 
-Lanes in TURNS give at most a slice of a batch each, round robin. Instants of WAITING lanes are rounded up to the
+Lanes in TURNS give at most a slice of a batch each, round robin, and each of their keys one record, or a run of them
+where the stream's ordering lets several of a key travel together. Instants of WAITING lanes are rounded up to the
 linger grid, so that lanes which wait for tokens wake together and share a request, with a few milliseconds' worth of
 tokens each, instead of sending one record at a time.
 
@@ -21,6 +22,7 @@ from typing import TYPE_CHECKING
 
 from proxy.core.lane import Place
 from proxy.core.limits import MILLISECOND_NS
+from proxy.core.ordering import Ordering
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,10 +39,12 @@ class LaneSchedule:
     `ready_keys` is the number of ready keys over the lanes in TURNS: what one drain can find at the most.
     """
 
-    __slots__ = ("_limits", "_ordinal", "_turns", "_waiting", "ready_keys")
+    __slots__ = ("_limits", "_ordinal", "_runs", "_turns", "_waiting", "_whole_calls", "ready_keys")
 
     def __init__(self, limits: StreamLimits) -> None:
         self._limits = limits
+        self._runs = limits.ordering.runs
+        self._whole_calls = limits.ordering is Ordering.CALL
         self._turns: deque[Lane] = deque()
         self._waiting: list[tuple[int, int, Lane]] = []
         self._ordinal = 0
@@ -60,6 +64,7 @@ class LaneSchedule:
         """List a key as ready in its lane: at the back, or in front when its record comes back from an attempt."""
         key_queue.lane = lane
         lane.ready[key_queue] = None
+        self._count(key_queue, lane)
         if lane.place is Place.TURNS:
             self.ready_keys += 1
         elif lane.place is Place.IDLE:
@@ -74,10 +79,34 @@ class LaneSchedule:
         lane = key_queue.lane
         if lane is None:
             raise AssertionError("a listed key has a lane")
-        del lane.ready[key_queue]
+        self._unlist(key_queue, lane)
         if lane.place is Place.TURNS:
             self.ready_keys -= 1
         self.reconsider(lane)
+
+    def recount(self, key_queue: KeyQueue) -> None:
+        """Note that other records than before wait behind a listed key."""
+        lane = key_queue.lane
+        if lane is None:
+            raise AssertionError("a listed key has a lane")
+        lane.ready_records -= key_queue.listed_records
+        lane.ready_bytes -= key_queue.listed_bytes
+        self._count(key_queue, lane)
+
+    def _count(self, key_queue: KeyQueue, lane: Lane) -> None:
+        """Add to a lane what it is to send of a key before another has its turn."""
+        if self._runs:
+            key_queue.listed_records, key_queue.listed_bytes = key_queue.records, key_queue.bytes
+        else:
+            key_queue.listed_records, key_queue.listed_bytes = 1, key_queue.first.size_bytes
+        lane.ready_records += key_queue.listed_records
+        lane.ready_bytes += key_queue.listed_bytes
+
+    @staticmethod
+    def _unlist(key_queue: KeyQueue, lane: Lane) -> None:
+        del lane.ready[key_queue]
+        lane.ready_records -= key_queue.listed_records
+        lane.ready_bytes -= key_queue.listed_bytes
 
     def reconsider(self, lane: Lane) -> None:
         """Let a waiting lane look again: it waits for what was first before, which may have needed more tokens."""
@@ -114,9 +143,9 @@ class LaneSchedule:
         room_bytes = self._limits.batch_bytes_max
         for _ in range(len(self._turns)):
             lane = self._turns.popleft()
-            drained = len(records)
+            drained, ready = len(records), len(lane.ready)
             room_bytes, batch_is_full = self._drain_lane(lane, records, room_bytes, now_ns)
-            self.ready_keys -= len(records) - drained
+            self.ready_keys -= ready - len(lane.ready)
             if lane.place is Place.TURNS:
                 if not lane.ready:
                     lane.place = Place.IDLE
@@ -147,17 +176,43 @@ class LaneSchedule:
             travels_alone = record.sequence_number_for_ordering is not None
             if travels_alone and records:
                 return room_bytes, True
-            del lane.ready[key_queue]
-            key_queue.popleft()
-            key_queue.muted = True
-            lane.limit.take(size_bytes, now_ns)
-            records.append(record)
+            self._unlist(key_queue, lane)
+            self._take(lane, key_queue, records, now_ns)
             gave = True
             room_bytes -= size_bytes
             slice_bytes -= size_bytes
             if travels_alone:
                 return room_bytes, True
+            if self._runs:
+                run_bytes = self._drain_run(lane, key_queue, records, min(room_bytes, slice_bytes), now_ns)
+                room_bytes -= run_bytes
+                slice_bytes -= run_bytes
         return room_bytes, False
+
+    def _drain_run(self, lane: Lane, key_queue: KeyQueue, records: list[Record], room_bytes: int, now_ns: int) -> int:
+        """Take what may travel behind the record of its key that was taken last; return its bytes."""
+        first, run_bytes = records[-1], 0
+        while (record := key_queue.head) is not None:
+            if (
+                len(records) >= self._limits.batch_records_max
+                or run_bytes + record.size_bytes > room_bytes
+                or record.hash_key != first.hash_key
+                or record.sequence_number_for_ordering is not None
+                or (self._whole_calls and record.call_ordinal != first.call_ordinal)
+                or lane.ready_at_ns(record.size_bytes) > now_ns
+            ):
+                break
+            self._take(lane, key_queue, records, now_ns)
+            run_bytes += record.size_bytes
+        return run_bytes
+
+    @staticmethod
+    def _take(lane: Lane, key_queue: KeyQueue, records: list[Record], now_ns: int) -> None:
+        """Move the first record of a key into a batch."""
+        record = key_queue.popleft()
+        key_queue.in_flight += 1
+        lane.limit.take(record.size_bytes, now_ns)
+        records.append(record)
 
     def _wait(self, lane: Lane, ready_at_ns: int) -> None:
         """Put a lane aside until the first point of the grid at which it may go on."""
@@ -175,6 +230,7 @@ class LaneSchedule:
         for lane in (*self._turns, *(lane for _, _, lane in sorted(self._waiting))):
             listed.extend(lane.ready)
             lane.ready.clear()
+            lane.ready_records = lane.ready_bytes = 0
             lane.place = Place.IDLE
         self._turns.clear()
         self._waiting.clear()

@@ -4,7 +4,11 @@ Decides, by the table in `proxy.core.verdicts`, who is acknowledged, who goes ba
 refused and who expires; and how far a trouble slows the stream down: a lane, or the gate.
 
 A request that was refused for what is in it must not fail innocent neighbours: it is halved, and the halves are sent by
-themselves, until the guilty record is alone. Their keys stay muted meanwhile, so order holds.
+themselves, until the guilty record is alone. Their keys stay muted meanwhile, so order holds. Where a key can be in both
+halves, only the first is sent by itself; the second goes back to the front of its keys.
+
+A record in flight at its deadline expires there and then, since its caller has waited long enough; but its key stays
+muted until the request has ended, for the record may still be written, and nothing younger may pass it.
 
 Must never know: when anything is sent.
 """
@@ -17,6 +21,7 @@ from typing import TYPE_CHECKING
 from proxy.core import verdicts
 from proxy.core.batch import Failure, Written
 from proxy.core.limits import MILLISECOND_NS
+from proxy.core.observed_shards import shard_id_of_message
 from proxy.core.queues import lane_of_flight, queue_of
 from proxy.core.record import State
 from proxy.core.verdicts import Scope, verdict_of
@@ -26,8 +31,11 @@ if TYPE_CHECKING:
     from proxy.core.batch import Answer, Batch, Reply, Result
     from proxy.core.fetch import Fetch
     from proxy.core.gate import Gate
+    from proxy.core.key_queue import KeyQueue
     from proxy.core.lane import Lane
     from proxy.core.ledger import Ledger
+    from proxy.core.observed_shards import ObservedShards
+    from proxy.core.ordering import Ordering
     from proxy.core.queues import Queues
     from proxy.core.record import Record
     from proxy.core.verdicts import Verdict
@@ -42,21 +50,38 @@ class Settlement:
         gate: shut when requests fail as a whole.
         map_fetch: told when a result contradicts the shard map.
         backoff: how long lanes are held back.
+        ordering: whether several records of a key may have been in one request.
 
-    `splits` are the parts of refused requests that wait to be sent, each by itself.
+    `splits` are the parts of refused requests that wait to be sent, each by itself. `observed` is told where records
+    have landed, for as long as there is no other shard map.
     """
 
-    __slots__ = ("_abandoned_because", "_backoff", "_gate", "_ledger", "_map_fetch", "_queues", "_trouble", "splits")
+    __slots__ = (
+        "_abandoned_because",
+        "_backoff",
+        "_gate",
+        "_ledger",
+        "_map_fetch",
+        "_queues",
+        "_runs",
+        "_trouble",
+        "observed",
+        "splits",
+    )
 
-    def __init__(self, ledger: Ledger, queues: Queues, gate: Gate, map_fetch: Fetch, backoff: Backoff) -> None:
+    def __init__(
+        self, ledger: Ledger, queues: Queues, gate: Gate, map_fetch: Fetch, backoff: Backoff, ordering: Ordering
+    ) -> None:
         self._ledger = ledger
         self._queues = queues
         self._gate = gate
         self._map_fetch = map_fetch
         self._backoff = backoff
+        self._runs = ordering.runs
         self._abandoned_because: str | None = None
         self._trouble: tuple[str, str | None] | None = None  # why the gate was last shut
         self.splits: deque[list[Record]] = deque()
+        self.observed: ObservedShards | None = None
 
     def completed(self, batch: Batch, reply: Reply, now_ns: int) -> None:
         """Take in what came back for a batch."""
@@ -66,21 +91,28 @@ class Settlement:
             text = f"{len(reply.results)} results came back for {len(batch.records)} records"
             self._failed(batch, Failure(verdicts.WRONG_RESULT_COUNT, text, Written.UNKNOWN), now_ns)
         else:
+            if self.observed is not None:
+                _observe(self.observed, batch, reply)
+            if self._runs:
+                self._ledger.counters.order_inversions += _inversions(batch, reply)
             self._answered(batch, reply, now_ns)
 
     def expire_overdue(self, stream_name: str, now_ns: int) -> None:
-        """Settle what waits and is overdue, oldest first; records in flight get their outcome from their response."""
+        """Settle what is overdue, oldest first; the key of a record in flight stays muted until its request ends."""
         overdue_in_flight = False
-        record = self._ledger.next_due
+        record = self._ledger.oldest
         while record is not None and record.deadline_at_ns <= now_ns:
             if record.state is State.QUEUED:
-                self._expire_queued(record, *self._last_cause(record, stream_name, now_ns))
+                self._queues.discard(record)
+                self._ledger.expire(record, *self._last_cause(record, stream_name, now_ns))
             else:
-                self._ledger.forget_deadline(record)
+                waited_ms = (now_ns - record.received_at_ns) // MILLISECOND_NS
+                text = f"No answer came within {waited_ms} ms; the record may have been written."
+                self._ledger.expire(record, verdicts.INTERNAL_FAILURE, text)
                 overdue_in_flight = True
-            record = self._ledger.next_due
+            record = self._ledger.oldest
         if overdue_in_flight and self.splits:
-            alive = [self._without_overdue(records, now_ns) for records in self.splits]
+            alive = [self._without_settled(records) for records in self.splits]
             self.splits = deque(records for records in alive if records)
 
     def abandon(self, message: str) -> None:
@@ -91,7 +123,8 @@ class Settlement:
                 self._expire_in_flight(record, verdicts.INTERNAL_FAILURE, message)
         self.splits.clear()
         for record in self._ledger.waiting():
-            self._expire_queued(record, verdicts.INTERNAL_FAILURE, message)
+            self._queues.discard(record)
+            self._ledger.expire(record, verdicts.INTERNAL_FAILURE, message)
 
     def _answered(self, batch: Batch, answer: Answer, now_ns: int) -> None:
         """Give each record of a request that the service took its own outcome."""
@@ -113,7 +146,7 @@ class Settlement:
             elif self._wants_retry(record, result):
                 troubled[lane] = None
                 retried.append(record)
-        self._retry(retried, now_ns)
+        self._retry(retried)
         for lane in troubled:
             lane.back_off(batch.sent_at_ns, now_ns, self._backoff)
         for lane in healthy:
@@ -125,19 +158,22 @@ class Settlement:
         code = result.error_code or verdicts.MALFORMED_RESPONSE
         verdict = verdict_of(code)
         self._ledger.counters.count_error(code)
+        if code == verdicts.THROUGHPUT_EXCEEDED:
+            lane_of_flight(record).throttled_records += 1
+        if record.state is not State.IN_FLIGHT:
+            self._queues.release(record)
+            return False
         if not verdict.retry:
             self._refuse(record, code, result.error_message)
             return False
-        if code == verdicts.THROUGHPUT_EXCEEDED:
-            lane_of_flight(record).throttled_records += 1
         record.error_code, record.error_message = verdict.expired_as, result.error_message
         return True
 
     def _failed(self, batch: Batch, failure: Failure, now_ns: int) -> None:
         """Decide about every record of a request that failed as a whole."""
-        records = batch.records
         verdict = verdict_of(failure.code, failure.status)
-        self._ledger.counters.count_error(failure.code, len(records))
+        self._ledger.counters.count_error(failure.code, len(batch.records))
+        records = self._without_settled(batch.records)
         if failure.written is Written.UNKNOWN:
             self._ledger.counters.unknown_outcomes += len(records)
         if verdict.refresh_map:
@@ -146,12 +182,12 @@ class Settlement:
             for record in records:
                 record.error_code, record.error_message = verdict.expired_as, failure.message
             self._slow_down(batch, failure, verdict, now_ns)
-            self._retry(records, now_ns)
+            self._retry(records)
             return
         self._gate.succeeded()  # the service is well: it has judged the request
         self._trouble = None
         if verdict.scope is Scope.RECORD and len(records) > 1:
-            self._split(records, now_ns)
+            self._split(records)
             return
         for record in records:
             self._refuse(record, failure.code, failure.message)
@@ -159,7 +195,7 @@ class Settlement:
     def _slow_down(self, batch: Batch, failure: Failure, verdict: Verdict, now_ns: int) -> None:
         """Back off as far as the trouble of a failed request reaches."""
         if verdict.scope is not Scope.SHARD or len(batch.records) > 1:
-            self._gate.failed(batch.sent_at_ns, now_ns)
+            self._gate.failed(batch.sent_at_ns, now_ns, failure.retry_after_ns)
             self._trouble = (verdict.expired_as, failure.message)
             return
         lane = lane_of_flight(batch.records[0])
@@ -167,15 +203,18 @@ class Settlement:
             lane.throttled_records += 1
         lane.back_off(batch.sent_at_ns, now_ns, self._backoff)
 
-    def _split(self, records: list[Record], now_ns: int) -> None:
-        """Halve a refused batch, until the guilty record is alone; its keys stay muted, so order holds."""
+    def _split(self, records: list[Record]) -> None:
+        """Halve a refused batch, until the guilty record is alone."""
         if self._abandoned_because is not None:
             for record in records:
                 self._expire_in_flight(record, verdicts.INTERNAL_FAILURE, self._abandoned_because)
             return
-        alive = self._without_overdue(records, now_ns)
-        middle = (len(alive) + 1) // 2
-        self.splits.extend(half for half in (alive[:middle], alive[middle:]) if half)
+        middle = (len(records) + 1) // 2
+        self.splits.append(records[:middle])
+        if self._runs:
+            self._retry(records[middle:])
+        else:
+            self.splits.append(records[middle:])
 
     def _acknowledge(self, record: Record, shard_id: str, sequence_number: str, encryption_type: str | None) -> None:
         key_queue = queue_of(record)
@@ -185,21 +224,21 @@ class Settlement:
             if last_shard_id == shard_id and (len(last), last) >= (len(sequence_number), sequence_number):
                 self._ledger.counters.sequence_regressions += 1
         key_queue.last_place = (shard_id, sequence_number)
-        self._ledger.acknowledge(record, shard_id, sequence_number, encryption_type)
+        if record.state is State.IN_FLIGHT:
+            self._ledger.acknowledge(record, shard_id, sequence_number, encryption_type)
+        else:
+            self._ledger.counters.late_acknowledgements += 1
         self._queues.release(record)
 
     def _refuse(self, record: Record, code: str, message: str | None) -> None:
         self._ledger.refuse(record, code, message)
         self._queues.release(record)
 
-    def _retry(self, records: list[Record], now_ns: int) -> None:
-        """Put records back in front of their keys and their lanes, in the order that they had; overdue ones expire."""
+    def _retry(self, records: list[Record]) -> None:
+        """Put records back in front of their keys and their lanes, in the order that they had."""
         for record in reversed(records):
-            code, message = record.error_code or verdicts.INTERNAL_FAILURE, record.error_message
             if self._abandoned_because is not None:
                 self._expire_in_flight(record, verdicts.INTERNAL_FAILURE, self._abandoned_because)
-            elif record.deadline_at_ns <= now_ns:
-                self._expire_in_flight(record, code, message)
             else:
                 self._ledger.reenqueue(record)
                 self._queues.reenqueue(record)
@@ -213,20 +252,38 @@ class Settlement:
         waited_ms = (now_ns - record.received_at_ns) // MILLISECOND_NS
         return verdicts.THROUGHPUT_EXCEEDED, f"Rate exceeded for stream {stream_name}: no turn within {waited_ms} ms."
 
-    def _expire_queued(self, record: Record, code: str, message: str | None) -> None:
-        self._queues.discard(record)
-        self._ledger.expire(record, code, message)
-
     def _expire_in_flight(self, record: Record, code: str, message: str | None) -> None:
         self._ledger.expire(record, code, message)
         self._queues.release(record)
 
-    def _without_overdue(self, records: list[Record], now_ns: int) -> list[Record]:
-        """Settle the overdue records of a split and return the others, which never left flight."""
+    def _without_settled(self, records: list[Record]) -> list[Record]:
+        """Let go of the records that expired while their request was out, and return the others."""
         alive: list[Record] = []
         for record in records:
-            if record.deadline_at_ns <= now_ns:
-                self._expire_in_flight(record, record.error_code or verdicts.INTERNAL_FAILURE, record.error_message)
-            else:
+            if record.state is State.IN_FLIGHT:
                 alive.append(record)
+            else:
+                self._queues.release(record)
         return alive
+
+
+def _observe(observed: ObservedShards, batch: Batch, answer: Answer) -> None:
+    """Learn from each result where its record's hash key lies."""
+    for record, result in zip(batch.records, answer.results, strict=True):
+        shard_id = result.shard_id or shard_id_of_message(result.error_message)
+        if shard_id is not None:
+            observed.observe(record.hash_key, shard_id)
+
+
+def _inversions(batch: Batch, answer: Answer) -> int:
+    """Count the records to be sent again that a younger one of their key, in the same request, has passed."""
+    passed: set[KeyQueue] = set()
+    inversions = 0
+    for record, result in zip(reversed(batch.records), reversed(answer.results), strict=True):
+        if result.sequence_number is not None:
+            passed.add(queue_of(record))
+        elif (
+            record.state is State.IN_FLIGHT and queue_of(record) in passed and verdict_of(result.error_code or "").retry
+        ):
+            inversions += 1
+    return inversions

@@ -2,7 +2,8 @@
 
 The shell calls, always with the present on its monotonic clock:
 
-    append(record)            a record has arrived
+    append(records)           a call's records have arrived
+    withdraw(records)         their client has left
     poll()                    -> batches to send now
     completed(batch, reply)   what came back for one of them
     learn_map(), _summary()   what has been fetched; `map_due` and `summary_due` say when it is wanted
@@ -12,22 +13,25 @@ The shell calls, always with the present on its monotonic clock:
 Theory of operation: a record waits in the queue of its partition key; a key with a waiting record and none in flight is
 ready in the lane of its predicted shard; the schedule drains lanes into batches. A batch goes, like Nagle's segments,
 when nothing of the stream is in flight, when a full one is ready, or when the oldest has lingered, and never more than
-`in_flight_max` at once. A key has at most one record in flight, so nothing can overtake within a key.
+`in_flight_max` at once. A key has at most one request in flight, so nothing can overtake within a key.
 
 Must never know: sockets, tasks, wire formats, real time, real randomness.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from proxy.core import verdicts
+from proxy.core.admission import Admission, HeldBack
 from proxy.core.backoff import Backoff
 from proxy.core.batch import Batch
 from proxy.core.fetch import Fetch
 from proxy.core.gate import Gate
 from proxy.core.ledger import Ledger
-from proxy.core.queues import Queues
+from proxy.core.observed_shards import ObservedShards
+from proxy.core.queues import Queues, queue_of
+from proxy.core.record import State
 from proxy.core.settlement import Settlement
 
 if TYPE_CHECKING:
@@ -40,20 +44,6 @@ if TYPE_CHECKING:
     from proxy.core.limits import StreamLimits
     from proxy.core.record import Record
     from proxy.core.shard_map import Shard, StreamSummary
-
-
-class Rejection(NamedTuple):
-    """Why the rest of an append was not taken.
-
-    Args:
-        accepted: how many of the records, from the first, were queued; the others were not and will get no outcome.
-        code: the error code for the caller of the others.
-        message: what is full, or why nothing is taken.
-    """
-
-    accepted: int
-    code: str
-    message: str
 
 
 class Stream:
@@ -81,15 +71,21 @@ class Stream:
         self.arn = arn
         self.summary: StreamSummary | None = None
         self._limits = limits
+        self._used_at_ns = now_ns
         backoff = Backoff(limits.backoff_base_ns, limits.backoff_max_ns, random)
         self._ledger = Ledger(buffer)
         self._queues = Queues(limits, now_ns)
         self._gate = Gate(limits, backoff)
+        self._admission = Admission(limits, buffer, self._ledger, self._queues, self._gate, random)
         fetch_backoff = Backoff(limits.fetch_backoff_base_ns, limits.fetch_backoff_max_ns, random)
         self._map_fetch = Fetch(fetch_backoff, limits.fetch_age_min_ns)
         self._summary_fetch = Fetch(fetch_backoff, limits.fetch_age_min_ns)
         self._shards: Sequence[Shard] = ()
-        self._settlement = Settlement(self._ledger, self._queues, self._gate, self._map_fetch, backoff)
+        self._settlement = Settlement(self._ledger, self._queues, self._gate, self._map_fetch, backoff, limits.ordering)
+        self._settlement.observed = ObservedShards()
+        self._observed_at_ns = now_ns  # when observed shards were last taken over
+        self._call_ordinal = 0
+        self._held_back: HeldBack | None = None
         self._closing = False
 
     # What the shell reads
@@ -134,6 +130,10 @@ class Stream:
         """Whether the stream could be forgotten: no record is open, nothing is being fetched."""
         return not (self._ledger.open_records or self._map_fetch.under_way or self._summary_fetch.under_way)
 
+    def is_used(self, now_ns: int) -> bool:
+        """Whether the stream is not idle, or was not for long."""
+        return not self.idle or now_ns < self._used_at_ns + self._limits.unused_ns
+
     @property
     def lanes(self) -> list[Lane]:
         """Lanes in use, for status pages."""
@@ -149,25 +149,54 @@ class Stream:
         oldest = self._ledger.oldest
         return None if oldest is None else oldest.received_at_ns
 
+    def take_held_back(self) -> HeldBack | None:
+        """Return, once, a partition key whose records wait long for their own order, if there was one."""
+        held_back, self._held_back = self._held_back, None
+        return held_back
+
     def take_settled(self) -> list[Record]:
         """Return, once, the records whose outcome has become final."""
         return self._ledger.take_settled()
 
     # What the shell tells
 
-    def append(self, records: Sequence[Record], now_ns: int) -> Rejection | None:
-        """Queue records in their order; on the first that finds no room, leave out all the rest."""
+    def append(self, records: Sequence[Record], now_ns: int) -> int:
+        """Queue the records of one call in their order, as far as there is room for them.
+
+        Where the key's order is kept, no record is taken while an older one of its key and call was not.
+
+        Returns:
+            How many were rejected: their state is REJECTED, and there will be no other outcome.
+        """
         if self._closing:
-            return Rejection(0, verdicts.INTERNAL_FAILURE, "The proxy is shutting down.")
+            for record in records:
+                record.reject(verdicts.INTERNAL_FAILURE, "The proxy is shutting down.")
+            return len(records)
+        self._used_at_ns = now_ns
         self._map_fetch.want(now_ns)
         self._summary_fetch.want(now_ns, spread=True)  # few calls a second are allowed, for a whole account
         deadline_at_ns = now_ns + self._limits.delivery_timeout_ns
-        for accepted, record in enumerate(records):
-            full = self._ledger.receive(record, deadline_at_ns)
-            if full is not None:
-                return Rejection(accepted, verdicts.THROUGHPUT_EXCEEDED, f"The proxy's {full} is full.")
-            self._queues.append(record)
-        return None
+        self._call_ordinal += 1
+        door = self._admission.door(self._queues.keeps_order, several=len(records) > 1)
+        rejected = 0
+        for record in records:
+            refusal = door.refusal(record, now_ns)
+            if refusal is None:
+                record.call_ordinal = self._call_ordinal
+                self._ledger.receive(record, deadline_at_ns)
+                self._queues.append(record)
+            else:
+                record.reject(refusal.code, refusal.message, refusal.retry_after_ms)
+                self._held_back = refusal.held_back or self._held_back
+                rejected += 1
+        return rejected
+
+    def withdraw(self, records: Sequence[Record]) -> None:
+        """Take out those records that wait; what is in flight ends as it ends."""
+        waiting = [record for record in records if record.state is State.QUEUED]
+        for record in waiting:
+            self._ledger.withdraw(record)
+        self._queues.drop_withdrawn(waiting)
 
     def poll(self, now_ns: int) -> list[Batch]:
         """Settle what is overdue and return the batches to send now; each must be answered by one `completed`."""
@@ -185,6 +214,7 @@ class Stream:
                 break
             for record in records:
                 self._ledger.drain(record, now_ns)
+            self._notice_held_back(records, now_ns)
             batches.append(self._start(records, now_ns))
         if not schedule.anything_ready:
             gate.emptied()
@@ -194,10 +224,10 @@ class Stream:
         """Return when to poll again if nothing else happens before; None if only an event can change anything."""
         if not self._ledger.open_records:
             return None
-        next_due = self._ledger.next_due
+        oldest = self._ledger.oldest
         schedule = self._queues.schedule
         instants = (
-            None if next_due is None else next_due.deadline_at_ns,
+            None if oldest is None else oldest.deadline_at_ns,
             self._map_fetch.due_at_ns,
             self._summary_fetch.due_at_ns,
             self._gate.opens_at_ns(
@@ -210,8 +240,13 @@ class Stream:
 
     def completed(self, batch: Batch, reply: Reply, now_ns: int) -> None:
         """Take in what came back for a batch that `poll` handed out."""
-        self._gate.returned()
+        self._gate.returned(batch.sent_at_ns, now_ns)
         self._settlement.completed(batch, reply, now_ns)
+        observed = self._settlement.observed
+        if observed is not None and observed.changed and now_ns >= self._observed_at_ns + self._limits.fetch_age_min_ns:
+            self._observed_at_ns = now_ns
+            observed.changed = False
+            self._queues.relocate(observed.shards, now_ns, auto_distribution=self._auto_distribution)
 
     def map_due(self, now_ns: int) -> bool:
         """Whether the shell must fetch the shard map now; it wants `learn_map` or `map_failed` then."""
@@ -219,6 +254,7 @@ class Stream:
 
     def want_summary(self, now_ns: int) -> None:
         """Ask for the summary although nothing is queued."""
+        self._used_at_ns = now_ns
         self._summary_fetch.want(now_ns)
 
     def summary_due(self, now_ns: int) -> bool:
@@ -230,8 +266,11 @@ class Stream:
         if not shards:
             self._map_fetch.failed(now_ns)  # a stream that is being made: it has no open shard yet
             return
+        if self._shards:
+            self._summary_fetch.doubt(now_ns, now_ns)  # the stream has changed, or is another one of that name
         self.counters.map_refreshes += 1
         self._map_fetch.learned(now_ns)
+        self._settlement.observed = None
         self._shards = shards
         self._relocate(now_ns)
 
@@ -243,8 +282,10 @@ class Stream:
             self._relocate(now_ns)
 
     def map_failed(self, now_ns: int) -> None:
-        """Note that the shard map could not be fetched: what is known goes on serving."""
+        """Note that the shard map could not be fetched: what is known goes on serving, and answers teach more."""
         self._map_fetch.failed(now_ns)
+        if self._settlement.observed is None:
+            self._settlement.observed = ObservedShards(self._shards)
 
     def summary_failed(self, now_ns: int) -> None:
         """Note that the summary could not be fetched."""
@@ -266,10 +307,19 @@ class Stream:
     def _relocate(self, now_ns: int) -> None:
         self._queues.relocate(self._shards, now_ns, auto_distribution=self._auto_distribution)
 
+    def _notice_held_back(self, records: list[Record], now_ns: int) -> None:
+        """Remember a key whose record has waited long behind others of its own."""
+        long_ago_ns = now_ns - self._limits.admission_wait_ns // 2
+        for record in records:
+            if record.received_at_ns < long_ago_ns and queue_of(record).last_place is not None:
+                self._held_back = HeldBack(record, queue_of(record).records)
+
     def _start(self, records: list[Record], now_ns: int) -> Batch:
         ordered = records[0].sequence_number_for_ordering is not None
         batch = Batch(self.name, self.arn, records, ordered=ordered)
         batch.sent_at_ns = now_ns
+        deadline_at_ns = max(record.deadline_at_ns for record in records)
+        batch.timeout_ns = deadline_at_ns - now_ns + self._limits.response_grace_ns
         self._gate.started()
         self.counters.batch_records.observe(len(records))
         self.counters.batch_bytes.observe(batch.size_bytes)

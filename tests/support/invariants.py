@@ -24,27 +24,32 @@ def check_stream(stream: Stream, in_flight: Iterable[Record]) -> None:
     Raises:
         AssertionError: with the rule that is broken.
     """
-    flying = Counter(record.partition_key for record in in_flight)
-    assert all(count == 1 for count in flying.values()), "a key has two records in flight"
-    _check_keys(stream, set(flying))
+    split = (record for records in stream._settlement.splits for record in records)
+    flying = Counter(id(record.key_queue) for record in dict.fromkeys((*in_flight, *split)))
+    if not stream._limits.ordering.runs:
+        assert all(count == 1 for count in flying.values()), "a key has two records in flight"
+    _check_keys(stream, flying)
     _check_lanes(stream)
     ledger, counters = stream._ledger, stream.counters
     settled = counters.acknowledged_records + counters.refused_records + counters.expired_records
+    settled += counters.withdrawn_records
     opened = ledger.queued_records + ledger.in_flight_records
-    assert counters.received_records == settled + opened, "received = acknowledged + refused + expired + open"
+    assert counters.received_records == settled + opened, (
+        "received = acknowledged + refused + expired + withdrawn + open"
+    )
 
 
-def _check_keys(stream: Stream, flying: set[str]) -> None:
+def _check_keys(stream: Stream, flying: Counter[int]) -> None:
     queued_records = queued_bytes = 0
-    split = {record.partition_key for records in stream._settlement.splits for record in records}
     listed = {id(key) for lane in _all_lanes(stream) for key in lane.ready}
-    for partition_key, key_queue in stream._queues._keys.items():
+    for key_queue in stream._queues._keys.values():
         waiting = _waiting(key_queue)
         queued_records += len(waiting)
         queued_bytes += sum(record.size_bytes for record in waiting)
         assert all(record.state is State.QUEUED for record in waiting), "a waiting record is QUEUED"
         assert waiting == sorted(waiting, key=lambda record: record.received_at_ns), "a key's records wait in order"
-        assert (partition_key in flying or partition_key in split) == key_queue.muted, "muted means in flight"
+        assert key_queue.in_flight == flying[id(key_queue)], "a key counts what it has in flight"
+        assert (key_queue.records, key_queue.bytes) == (len(waiting), sum(record.size_bytes for record in waiting))
         assert bool(waiting) or key_queue.muted, "a key without records is forgotten"
         assert (id(key_queue) in listed) == (not key_queue.muted), "a key is listed exactly while it is unmuted"
     assert queued_records == stream.queued_records, "the records that wait are counted"
@@ -60,9 +65,14 @@ def _check_lanes(stream: Stream) -> None:
     assert all(lane.place is Place.WAITING for lane in waiting), "a waiting lane knows it"
     assert schedule.ready_keys == sum(len(lane.ready) for lane in turns), "ready keys are counted"
     for lane in _all_lanes(stream):
+        assert lane.ready_records == sum(key_queue.listed_records for key_queue in lane.ready), "listed records"
+        assert lane.ready_bytes == sum(key_queue.listed_bytes for key_queue in lane.ready), "listed bytes"
         assert not lane.ready or lane.place is not Place.IDLE, "a lane with ready keys has a place"
         for key_queue in lane.ready:
             assert key_queue.lane is lane, "a key knows its lane"
+            runs = stream._limits.ordering.runs
+            listed = (key_queue.records, key_queue.bytes) if runs else (1, key_queue.first.size_bytes)
+            assert (key_queue.listed_records, key_queue.listed_bytes) == listed, "a key is listed with what may go"
             assert lanes.lane_of(key_queue.first.hash_key) is lane, "a key is in the lane of its oldest record"
 
 
@@ -81,9 +91,9 @@ def check_after_poll(stream: Stream, now_ns: int, linger_ns: int) -> None:
     wake_at_ns_or_none = stream.next_wake_ns()
     if stream.open_records and not stream.in_flight_requests:
         assert wake_at_ns_or_none is not None, "open records without anything in flight have a time to go on"
-    next_due = stream._ledger.next_due
-    if next_due is not None:
-        assert next_due.deadline_at_ns > now_ns, "nothing overdue is left"
+    oldest = stream._ledger.oldest
+    if oldest is not None:
+        assert oldest.deadline_at_ns > now_ns, "nothing overdue is left"
 
 
 def _is_valid(lane: Lane, ordinal: int) -> bool:

@@ -281,7 +281,7 @@ class Simulation:
         if self.throttle_shard_index is not None:
             self.service.throttled_shard_id = self.service.shards[self.throttle_shard_index].shard_id
         buffer = Buffer(20_000, 64 * 1024 * 1024)
-        self.driver = Driver(self.service, scenario.limits, buffer, 10, loop.clock_ns, self.random.random)
+        self.driver = Driver(self.service, lambda _: scenario.limits, buffer, 10, loop.clock_ns, self.random.random)
         tasks = [asyncio.create_task(self._client(number)) for number in range(scenario.clients)]
         tasks += [asyncio.create_task(self._reshard()), asyncio.create_task(self._watch())]
         if scenario.shutdown_at is None:
@@ -312,8 +312,8 @@ class Simulation:
         while self.loop.time() < ends_at:
             await asyncio.sleep(self.random.expovariate(1 / pace))
             records = [self._record(number) for _ in range(self.random.randint(1, 5))]
-            rejection = self.driver.append(STREAM, None, records)
-            taken = records if rejection is None else records[: rejection.accepted]
+            self.driver.append(STREAM, None, records)
+            taken = [record for record in records if record.state is not State.REJECTED]
             self.rejected += len(records) - len(taken)
             for record in taken:
                 self.accepted.append(record)

@@ -113,7 +113,7 @@ def driver_of(
 ) -> Driver:
     """Return a driver on the running loop's virtual time."""
     buffer = Buffer(records_max, 1024 * 1024 * 1024)
-    return Driver(upstream, limits or unlimited(), buffer, streams_max, loop_of().clock_ns, lambda: 0.5)
+    return Driver(upstream, lambda _: limits or unlimited(), buffer, streams_max, loop_of().clock_ns, lambda: 0.5)
 
 
 class Caller:
@@ -429,15 +429,17 @@ async def test_a_stream_of_another_region_does_not_exist_here() -> None:
     """The upstream could not find it either."""
     driver = driver_of(FakeUpstream())
     arn = "arn:aws:kinesis:eu-west-1:123456789012:stream/orders"
-    rejection = driver.append("orders", arn, [record_of("a")])
-    assert rejection == (0, "ResourceNotFoundException", "Stream orders under account 123456789012 not found.")
+    record = record_of("a")
+    assert driver.append("orders", arn, [record]) == 1
+    assert record.error_code == "ResourceNotFoundException"
+    assert record.error_message == "Stream orders under account 123456789012 not found."
     assert not driver.streams
     await driver.close()
 
 
 @virtual
 async def test_an_idle_stream_is_forgotten_for_a_new_one_and_its_counts_are_kept() -> None:
-    """The one that has been known longest."""
+    """The one that nobody has asked for in the longest time."""
     upstream = FakeUpstream()
     driver = driver_of(upstream, streams_max=2)
     caller = Caller(driver)
@@ -458,9 +460,9 @@ async def test_a_busy_stream_is_never_forgotten() -> None:
     caller = Caller(driver)
     caller.put("a", stream="one")
     await asyncio.sleep(0.1)
-    rejection = driver.append("two", None, [caller.record("b")])
-    assert rejection is not None
-    assert (rejection.accepted, rejection.code) == (0, "ProvisionedThroughputExceededException")
+    record = caller.record("b")
+    assert driver.append("two", None, [record]) == 1
+    assert (record.state, record.error_code) == (State.REJECTED, "ProvisionedThroughputExceededException")
     assert list(driver.streams) == ["one"]
     await asyncio.sleep(5)
     caller.put("b", stream="two")
@@ -500,9 +502,7 @@ async def test_a_rejection_says_how_many_were_accepted_and_the_others_have_no_ou
     driver = driver_of(upstream, records_max=3)
     caller = Caller(driver)
     caller.put("a", "b", stream="one")
-    rejection = driver.append("two", None, [caller.record(key) for key in "cde"])
-    assert rejection is not None
-    assert rejection.accepted == 1
+    assert driver.append("two", None, [caller.record(key) for key in "cde"]) == 2
     await asyncio.sleep(1)
     assert sorted(record.partition_key for record in caller.told) == ["a", "b", "c"]
     await driver.close()
@@ -558,8 +558,9 @@ async def test_a_draining_driver_takes_no_more_records() -> None:
     caller.put("a")
     drain = asyncio.ensure_future(driver.drain(SECOND))
     await asyncio.sleep(0)
-    rejection = driver.append("orders", None, [record_of("b")])
-    assert rejection == (0, "InternalFailure", "The proxy is shutting down.")
+    record = record_of("b")
+    assert driver.append("orders", None, [record]) == 1
+    assert (record.error_code, record.error_message) == ("InternalFailure", "The proxy is shutting down.")
     assert await drain == 0
     await driver.close()
 

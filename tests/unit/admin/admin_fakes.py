@@ -90,7 +90,7 @@ def make_driver(upstream: HeldUpstream, *, records_max: int = 1_000, streams_max
     """Make a driver on the running virtual-time loop."""
     loop = cast("VirtualTimeLoop", asyncio.get_running_loop())
     limits = StreamLimits(shard_records_per_second=0, shard_bytes_per_second=0)
-    return Driver(upstream, limits, Buffer(records_max, 64 * MIB), streams_max, loop.clock_ns, lambda: 0.5)
+    return Driver(upstream, lambda _: limits, Buffer(records_max, 64 * MIB), streams_max, loop.clock_ns, lambda: 0.5)
 
 
 def make_records(*partition_keys: str) -> list[Record]:

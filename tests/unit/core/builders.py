@@ -11,7 +11,7 @@ from proxy.core.hashing import HASH_KEY_MAX, hash_key_of
 from proxy.core.limits import MIB, StreamLimits
 from proxy.core.record import Record
 from proxy.core.shard_map import Shard
-from proxy.core.stream import Rejection, Stream
+from proxy.core.stream import Stream
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -44,9 +44,17 @@ def shard_id_of(index: int) -> str:
     return f"shardId-{index:012d}"
 
 
+UNLIMITED = {
+    "shard_records_per_second": 0,
+    "shard_bytes_per_second": 0,
+    "admission_wait_ns": 3600 * SECOND,
+    "stream_buffer_ratio": 1,
+}
+
+
 def unlimited(**limits: int) -> StreamLimits:
-    """Return limits under which no shard holds anything back, for tests of everything else."""
-    return StreamLimits(**({"shard_records_per_second": 0, "shard_bytes_per_second": 0} | limits))
+    """Return limits under which no shard and no queue holds anything back, for tests of everything else."""
+    return StreamLimits(**(UNLIMITED | limits))
 
 
 def state_of(record: Record) -> State:
@@ -105,14 +113,14 @@ class Bench:
         self.summary_fetches = 0
         self._sequence_number = 0
 
-    def append(self, *records: Record) -> Rejection | None:
-        """Append records now."""
+    def append(self, *records: Record) -> int:
+        """Append records now, as one call; return how many were rejected."""
         return self.stream.append(records, self.now_ns)
 
     def put(self, *partition_keys: str, **members: Any) -> list[Record]:  # noqa: ANN401
-        """Append one record for each partition key now."""
+        """Append one record for each partition key now, as one call."""
         records = [record_of(key, received_at_ns=self.now_ns, **members) for key in partition_keys]
-        assert self.append(*records) is None
+        assert self.append(*records) == 0
         return records
 
     def poll(self, now_ns: int | None = None) -> list[Batch]:
@@ -146,9 +154,10 @@ class Bench:
         self.stream.learn_map(shards_of(shards) if isinstance(shards, int) else shards, self.now_ns)
 
     def identity_holds(self) -> bool:
-        """Whether received = acknowledged + refused + expired + queued + in flight, and the buffer agrees."""
+        """Whether received = acknowledged + refused + expired + withdrawn + queued + in flight, and the buffer agrees."""
         stream, counters = self.stream, self.stream.counters
         settled = counters.acknowledged_records + counters.refused_records + counters.expired_records
+        settled += counters.withdrawn_records
         return (
             counters.received_records == settled + stream.queued_records + stream.in_flight_records
             and self.buffer.records == stream.open_records

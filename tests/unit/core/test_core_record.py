@@ -16,9 +16,19 @@ def test_every_state_has_its_row_in_the_table() -> None:
     assert set(MOVES) == set(State)
 
 
-def test_a_record_that_was_never_sent_can_only_be_sent_or_expire() -> None:
-    """Nobody but the service acknowledges or refuses."""
-    assert MOVES[State.QUEUED] == {State.IN_FLIGHT, State.EXPIRED}
+def test_only_the_service_acknowledges_or_refuses() -> None:
+    """A record that was never sent can be neither; and one that was can no more be withdrawn or rejected."""
+    assert MOVES[State.QUEUED] == {State.IN_FLIGHT, State.EXPIRED, State.WITHDRAWN}
+    assert MOVES[State.IN_FLIGHT] == {State.QUEUED, State.ACKNOWLEDGED, State.REFUSED, State.EXPIRED}
+
+
+def test_a_rejected_record_says_why_and_when_there_may_be_room() -> None:
+    """It is in no books: its caller reads it off the record."""
+    record = record_of()
+    record.reject("ProvisionedThroughputExceededException", "full", 40)
+    assert record.state is State.REJECTED
+    assert (record.error_code, record.error_message) == ("ProvisionedThroughputExceededException", "full")
+    assert record.retry_after_ms == 40
 
 
 def test_a_new_record_is_queued_without_an_attempt_or_an_outcome() -> None:

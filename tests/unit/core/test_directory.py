@@ -15,7 +15,7 @@ THEIRS = "arn:aws:kinesis:eu-west-1:222222222222:stream/orders"
 
 def directory(streams_max: int = 10) -> Directory:
     """Return an empty directory."""
-    return Directory(StreamLimits(), Buffer(100, 1_000_000), streams_max, lambda: 0.5)
+    return Directory(lambda _: StreamLimits(), Buffer(100, 1_000_000), streams_max, lambda: 0.5)
 
 
 def learn(streams: Directory, name: str = "orders", arn: str = OURS) -> None:
@@ -30,7 +30,7 @@ def occupy(streams: Directory, name: str, arn: str | None = None) -> None:
     """Leave an open record in a stream."""
     stream = streams.find_or_make(name, arn, 0)
     assert stream is not None
-    assert stream.append([Record("a", "", 1, hash_key_of("a"), 0)], 0) is None
+    assert stream.append([Record("a", "", 1, hash_key_of("a"), 0)], 0) == 0
 
 
 def test_region_and_account_of_an_arn() -> None:

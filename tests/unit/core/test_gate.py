@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from proxy.core.backoff import Backoff
 from proxy.core.gate import Gate
-from tests.unit.core.builders import MS, unlimited
+from tests.unit.core.builders import MS, SECOND, unlimited
 
 FEW_KEYS = 3
 
@@ -73,7 +73,7 @@ def test_no_more_requests_start_than_may_be_in_flight() -> None:
     assert gate.may_start(0)
     gate.started()
     assert not gate.may_start(0)
-    gate.returned()
+    gate.returned(0, 0)
     assert gate.may_start(0)
 
 
@@ -94,7 +94,7 @@ def test_after_a_failure_one_request_at_a_time_finds_out_whether_the_trouble_is_
     gate.failed(0, 0)
     gate.started()
     assert not gate.may_start(0)
-    gate.returned()
+    gate.returned(0, 0)
     gate.succeeded()
     for _ in range(8):
         assert gate.may_start(0)
@@ -171,3 +171,23 @@ def test_a_split_part_waits_for_no_company() -> None:
     opens_at_ns = gate.opens_at_ns(anything_ready=False, anything_split=True, lanes_wake_ns=None)
     assert opens_at_ns is not None
     assert opens_at_ns <= 0
+
+
+def test_the_round_trip_is_what_requests_take_of_late() -> None:
+    """The first as it is, the others smoothed: an eighth of the difference each."""
+    gate = gate_of()
+    for sent_at_ns, returned_at_ns in ((0, 80 * MS), (100 * MS, 340 * MS)):
+        gate.started()
+        gate.returned(sent_at_ns, returned_at_ns)
+    assert gate.round_trip_ns == 100 * MS
+
+
+def test_the_service_says_how_long_to_stay_shut_at_the_least() -> None:
+    """Whatever the dice say; and a longer backoff of our own counts as before."""
+    gate = gate_of(random=0)
+    gate.failed(0, 0, retry_after_ns=3 * SECOND)
+    assert not gate.may_start(3 * SECOND - 1)
+    assert gate.may_start(3 * SECOND)
+    gate = gate_of(random=0.5)
+    gate.failed(0, 0, retry_after_ns=MS)
+    assert not gate.may_start(25 * MS - 1)

@@ -42,9 +42,10 @@ def acknowledge(ledger: Ledger, record: Record) -> None:
 
 
 def identity_holds(ledger: Ledger) -> bool:
-    """Whether received = acknowledged + refused + expired + queued + in flight."""
+    """Whether received = acknowledged + refused + expired + withdrawn + queued + in flight."""
     counters = ledger.counters
     settled = counters.acknowledged_records + counters.refused_records + counters.expired_records
+    settled += counters.withdrawn_records
     return counters.received_records == settled + ledger.queued_records + ledger.in_flight_records
 
 
@@ -182,55 +183,33 @@ def test_the_oldest_record_is_the_one_that_came_first() -> None:
     ledger.drain(first, 0)
     acknowledge(ledger, first)
     assert ledger.oldest is second
-    assert ledger.next_due is second
     assert ledger.waiting() == [second]
 
 
-def test_the_oldest_record_may_be_one_whose_deadline_has_passed_in_flight() -> None:
-    """The next deadline to look at is another's."""
+def test_a_withdrawn_record_has_an_outcome_like_any_other() -> None:
+    """And only one that waits can be withdrawn."""
     ledger = ledger_of()
-    first, second = record_of(), record_of()
-    ledger.receive(first, 1)
-    ledger.receive(second, 2)
-    ledger.drain(first, 0)
-    ledger.forget_deadline(first)
-    assert ledger.oldest is first
-    assert ledger.next_due is second
-    ledger.expire(first, "InternalFailure", None)
-    assert ledger.oldest is second
+    waiting, flying = record_of(), record_of()
+    ledger.receive(waiting, DEADLINE)
+    ledger.receive(flying, DEADLINE)
+    ledger.drain(flying, 0)
+    ledger.withdraw(waiting)
+    assert waiting.state is State.WITHDRAWN
+    assert ledger.take_settled() == [waiting]
+    assert ledger.counters.withdrawn_records == 1
+    assert identity_holds(ledger)
+    with pytest.raises(IllegalMoveError):
+        ledger.withdraw(flying)
 
 
-def test_a_record_in_flight_whose_deadline_is_forgotten_keeps_its_account() -> None:
-    """Its response decides."""
+def test_what_a_stream_holds_is_counted_like_the_buffer() -> None:
+    """Until the outcome."""
     ledger = ledger_of()
-    record = record_of()
+    record = record_of(data="YWJj")
     ledger.receive(record, DEADLINE)
-    ledger.drain(record, 0)
-    ledger.forget_deadline(record)
-    assert ledger.next_due is None
-    assert ledger.oldest is record
-    assert (ledger.open_records, identity_holds(ledger)) == (1, True)
-    acknowledge(ledger, record)
-    assert (ledger.open_records, identity_holds(ledger)) == (0, True)
-
-
-def test_a_record_is_accepted_exactly_up_to_the_limit_of_the_buffer() -> None:
-    """The one that fills it is the last."""
-    ledger = ledger_of(records_max=2)
-    assert ledger.receive(record_of(), DEADLINE) is None
-    assert ledger.receive(record_of(), DEADLINE) is None
-    assert ledger.receive(record_of(), DEADLINE) == "buffer of 2 records"
-    assert books(ledger)[0] == 2
-
-
-def test_a_record_that_is_not_accepted_leaves_no_trace() -> None:
-    """It has no account, no deadline and no outcome."""
-    ledger = ledger_of(bytes_max=RECORD_OVERHEAD_BYTES - 1)
-    record = record_of()
-    assert ledger.receive(record, DEADLINE) is not None
-    assert books(ledger) == (0,) * 9
-    assert record.deadline_at_ns == 0
-    assert ledger.oldest is None
+    assert ledger.held_bytes == 4 + RECORD_OVERHEAD_BYTES
+    ledger.expire(record, "InternalFailure", None)
+    assert ledger.held_bytes == 0
 
 
 @pytest.mark.parametrize("outcome", ["acknowledge", "refuse", "expire"])

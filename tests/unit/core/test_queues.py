@@ -45,6 +45,7 @@ def test_a_reenqueued_record_goes_before_everything_younger_of_its_key() -> None
     first, second, other = record_of("a"), record_of("a"), record_of("a-like", hash_key=record_of("a").hash_key)
     queues = queues_of(first, second)
     queues.schedule.drain(0)
+    first.attempts = 1
     queues.append(other)
     queues.reenqueue(first)
     assert queues.schedule.drain(0) == [first, other]

@@ -5,16 +5,26 @@ from __future__ import annotations
 import pytest
 
 from proxy.core.buffer import RECORD_OVERHEAD_BYTES, Buffer
-from proxy.core.limits import StreamLimits
 from proxy.core.record import State
-from tests.unit.core.builders import MS, SECOND, THROTTLED, Bench, failed, record_of, shards_of, state_of, unlimited
+from tests.unit.core.builders import (
+    MS,
+    SECOND,
+    THROTTLED,
+    Bench,
+    failed,
+    record_of,
+    shards_of,
+    state_of,
+    taken,
+    unlimited,
+)
 
 TIMEOUT = 2500 * MS
 
 
 def throttled_bench() -> Bench:
     """Return a stream that takes its first record after a second and gives up on it after half of one."""
-    return Bench(StreamLimits(shard_burst_ns=SECOND, shard_records_per_second=1, delivery_timeout_ns=SECOND // 2))
+    return Bench(unlimited(shard_burst_ns=SECOND, shard_records_per_second=1, delivery_timeout_ns=SECOND // 2))
 
 
 def test_a_waiting_record_expires_at_its_deadline() -> None:
@@ -78,7 +88,7 @@ def test_a_record_held_back_by_a_failing_stream_expires_as_an_internal_failure()
 
 def test_a_stream_that_failed_and_is_well_again_is_no_cause() -> None:
     """A record held back by its shard's rate since then is told of the rate."""
-    limits = StreamLimits(
+    limits = unlimited(
         shard_records_per_second=1,
         shard_burst_ns=SECOND,
         backoff_base_ns=MS,
@@ -124,31 +134,87 @@ def test_expired_head_is_answered_before_a_newer_record_of_its_key_goes() -> Non
     assert old.state is State.EXPIRED
 
 
-def test_a_record_in_flight_does_not_expire_before_its_response() -> None:
-    """It may have been written: its response decides, and in time or not it is what happened."""
+def test_a_record_in_flight_expires_at_its_deadline_like_any_other() -> None:
+    """Its caller has waited long enough, and is told that it may have been written."""
     bench = Bench()
     (record,) = bench.put("a")
-    batch = bench.poll_one()
-    bench.poll(10 * SECOND)
+    bench.poll_one()
+    bench.poll(SECOND)
+    assert bench.stream.next_wake_ns() == TIMEOUT
+    bench.poll(TIMEOUT - 1)
     assert state_of(record) is State.IN_FLIGHT
-    assert bench.stream.next_wake_ns() is None
+    bench.poll(TIMEOUT)
+    assert (state_of(record), record.error_code, record.error_message) == (
+        State.EXPIRED,
+        "InternalFailure",
+        "No answer came within 2500 ms; the record may have been written.",
+    )
+    assert bench.stream.take_settled() == [record]
+
+
+def test_nothing_of_a_key_goes_while_the_request_of_its_expired_record_is_out() -> None:
+    """The old record may still be written: what is younger must not pass it."""
+    bench = Bench()
+    (old,) = bench.put("a")
+    batch = bench.poll_one()
+    bench.poll(TIMEOUT)
+    (new,) = bench.put("a")
+    assert bench.poll(TIMEOUT + SECOND) == []
     bench.answer(batch)
-    assert state_of(record) is State.ACKNOWLEDGED
+    assert bench.poll_one().records == [new]
+    assert (old.state, old.sequence_number) == (State.EXPIRED, None)
 
 
-def test_a_record_that_comes_back_overdue_expires_instead_of_going_again() -> None:
-    """With the cause that its response gave."""
+@pytest.mark.parametrize("code", ["InternalFailure", "ConnectionReset", "ValidationException", "AccessDeniedException"])
+def test_an_expired_record_is_not_sent_again_whatever_its_request_brings(code: str) -> None:
+    """And its caller's answer stays what it was."""
     bench = Bench()
     (record,) = bench.put("a")
     batch = bench.poll_one()
     bench.poll(TIMEOUT)
+    message = record.error_message
+    bench.fail(batch, code)
+    assert (state_of(record), record.error_code, record.error_message) == (State.EXPIRED, "InternalFailure", message)
+    assert bench.poll(10 * SECOND) == []
+    assert bench.stream.key_count == 0
+    assert bench.identity_holds()
+
+
+def test_an_expired_record_that_turns_out_to_be_written_is_counted() -> None:
+    """Its caller may send it again, and then it is there twice."""
+    bench = Bench()
+    bench.put("a", "b")
+    batch = bench.poll_one()
+    bench.poll(TIMEOUT)
+    bench.answer(batch, taken(1), failed())
+    assert bench.stream.counters.late_acknowledgements == 1
+    assert bench.stream.counters.acknowledged_records == 0
+    assert bench.identity_holds()
+
+
+def test_a_record_that_comes_back_overdue_expires_with_the_cause_that_its_response_gave() -> None:
+    """It was not polled in between."""
+    bench = Bench()
+    (record,) = bench.put("a")
+    batch = bench.poll_one()
+    bench.now_ns = TIMEOUT
     bench.answer(batch, failed("InternalFailure", "Internal Service Failure"))
+    assert bench.poll() == []
     assert (record.state, record.error_code, record.error_message) == (
         State.EXPIRED,
         "InternalFailure",
         "Internal Service Failure",
     )
-    assert bench.poll() == []
+
+
+def test_a_request_may_take_as_long_as_anybody_waits_for_one_of_its_records() -> None:
+    """And the grace that an answer is given."""
+    bench = Bench(unlimited(response_grace_ns=100 * MS))
+    bench.put("a")
+    bench.now_ns = 1000 * MS
+    bench.put("b")
+    batch = bench.poll_one(1500 * MS)
+    assert batch.timeout_ns == 1000 * MS + TIMEOUT - 1500 * MS + 100 * MS
 
 
 def test_a_newer_record_may_expire_while_an_older_one_of_its_key_is_in_flight() -> None:
@@ -157,7 +223,7 @@ def test_a_newer_record_may_expire_while_an_older_one_of_its_key_is_in_flight() 
     first, second = bench.put("a", "a")
     batch = bench.poll_one()
     bench.poll(TIMEOUT)
-    assert (first.state, second.state) == (State.IN_FLIGHT, State.EXPIRED)
+    assert (first.state, second.state) == (State.EXPIRED, State.EXPIRED)
     bench.answer(batch)
     assert bench.identity_holds()
     assert bench.stream.key_count == 0
@@ -178,8 +244,10 @@ def test_an_overdue_part_of_a_split_batch_expires_although_the_gate_is_shut() ->
     bench.fail(bench.poll_one(), "ValidationException")
     half = bench.poll_one(SECOND)
     bench.poll(TIMEOUT)
-    assert [record.state for record in records] == [State.IN_FLIGHT, State.EXPIRED]
+    assert [record.state for record in records] == [State.EXPIRED, State.EXPIRED]
+    assert bench.stream.key_count == 1
     bench.answer(half)
+    assert bench.stream.key_count == 0
     assert bench.identity_holds()
 
 
@@ -199,7 +267,7 @@ def test_a_deadline_counts_from_the_append() -> None:
     bench = throttled_bench()
     bench.now_ns = 100 * MS
     record = record_of("a", received_at_ns=0)
-    assert bench.append(record) is None
+    assert bench.append(record) == 0
     bench.poll(600 * MS - 1)
     assert state_of(record) is State.QUEUED
     bench.poll(600 * MS)
@@ -210,30 +278,33 @@ def test_prefix_of_a_call_is_accepted_when_the_buffer_fills() -> None:
     """The records up to the limit, in order; the caller learns how many and may retry the rest."""
     bench = Bench(buffer=Buffer(3, 1_000_000))
     records = [record_of(key) for key in "abcde"]
-    rejection = bench.append(*records)
-    assert rejection == (3, THROTTLED, "The proxy's buffer of 3 records is full.")
+    assert bench.append(*records) == 2
+    assert {(record.state, record.error_code, record.error_message) for record in records[3:]} == {
+        (State.REJECTED, THROTTLED, "The proxy's buffer of 3 records is full.")
+    }
+    assert all(500 <= record.retry_after_ms <= 1000 for record in records[3:])
     assert bench.poll_one().records == records[:3]
     assert bench.identity_holds()
 
 
 def test_the_buffer_can_be_filled_to_the_last_byte() -> None:
-    """And a record that no longer fits is left out although a smaller one after it would."""
+    """And a smaller record may find the room that a larger one did not."""
     bench = Bench(buffer=Buffer(100, 2 * RECORD_OVERHEAD_BYTES + 8))
-    assert bench.append(record_of("a", data="YWJj"), record_of("b", data="YWJj")) is None
+    assert bench.append(record_of("a", data="YWJj"), record_of("b", data="YWJj")) == 0
     bench = Bench(buffer=Buffer(100, 2 * RECORD_OVERHEAD_BYTES + 7))
-    rejection = bench.append(record_of("a", data="YWJj"), record_of("b", data="YWJj"), record_of("c"))
-    assert rejection is not None
-    assert rejection.accepted == 1
-    assert "bytes" in rejection.message
+    records = [record_of("a", data="YWJj"), record_of("b", data="YWJj"), record_of("c")]
+    assert bench.append(*records) == 1
+    assert [record.state for record in records] == [State.QUEUED, State.REJECTED, State.QUEUED]
+    assert records[1].error_message == f"The proxy's buffer of {2 * RECORD_OVERHEAD_BYTES + 7} bytes is full."
 
 
 def test_a_full_buffer_takes_again_after_an_outcome() -> None:
     """Room is given back with the outcome, not with the next poll."""
     bench = Bench(buffer=Buffer(1, 1_000_000))
     bench.put("a")
-    assert bench.append(record_of("b")) is not None
+    assert bench.append(record_of("b")) == 1
     bench.answer(bench.poll_one())
-    assert bench.append(record_of("b")) is None
+    assert bench.append(record_of("b")) == 0
 
 
 def test_streams_share_one_buffer() -> None:
@@ -241,17 +312,16 @@ def test_streams_share_one_buffer() -> None:
     buffer = Buffer(1, 1_000_000)
     one, other = Bench(buffer=buffer), Bench(buffer=buffer)
     one.put("a")
-    assert other.append(record_of("b")) is not None
+    assert other.append(record_of("b")) == 1
     one.answer(one.poll_one())
-    assert other.append(record_of("b")) is None
+    assert other.append(record_of("b")) == 0
 
 
-@pytest.mark.parametrize("open_ns", [0, 3 * SECOND])
-def test_the_oldest_open_record_is_known_even_when_its_request_hangs(open_ns: int) -> None:
+def test_the_oldest_open_record_is_known_even_when_its_request_hangs() -> None:
     """That is when an operator asks for its age."""
     bench = Bench()
     bench.now_ns = 7 * MS
     bench.put("a")
     bench.poll_one()
-    bench.poll(bench.now_ns + open_ns)
+    bench.poll(bench.now_ns + SECOND)
     assert bench.stream.oldest_received_at_ns() == 7 * MS

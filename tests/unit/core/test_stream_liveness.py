@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from proxy.core.batch import Answer, Batch, Failure, Reply, Written
 from proxy.core.limits import StreamLimits
+from proxy.core.ordering import Ordering
 from proxy.core.record import Record, State
 from tests.unit.core.builders import MS, SECOND, THROTTLED, Bench, failed, record_of, shards_of, taken, unlimited
 
@@ -36,10 +37,18 @@ class Run:
         bench: the stream.
         reply_to: what the service answers; it may choose at will.
         latency_ns: how long each answer takes.
+        ordering: the stream's.
     """
 
-    def __init__(self, bench: Bench, reply_to: Callable[[Batch], Reply], latency_ns: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        bench: Bench,
+        reply_to: Callable[[Batch], Reply],
+        latency_ns: Callable[[], int],
+        ordering: Ordering = Ordering.STRICT,
+    ) -> None:
         self.bench = bench
+        self._ordering = ordering
         self.told: list[Record] = []
         self._sent_requests = 0
         self.requests_max = 0
@@ -71,6 +80,16 @@ class Run:
             assert bench.identity_holds()
         raise AssertionError("the stream wants to be polled again and again")
 
+    def _check_order(self, batch: Batch) -> None:
+        flying = {record.partition_key for *_, flying in self._flying for record in flying.records}
+        keys = [record.partition_key for record in batch.records]
+        assert flying.isdisjoint(keys), "a key has two requests in flight"
+        assert self._ordering.runs or len(set(keys)) == len(keys), "a key has two records in flight"
+        for key in set(keys):
+            travelling = [record for record in batch.records if record.partition_key == key]
+            oldest = self._open_of(key)[: len(travelling)]
+            assert travelling == oldest, "a record goes before an older one of its key has its outcome"
+
     def _open_of(self, partition_key: str) -> list[Record]:
         return [
             record
@@ -81,12 +100,8 @@ class Run:
     def _poll(self) -> None:
         for batch in self.bench.poll():
             self._sent_requests += 1
-            keys = [record.partition_key for *_, flying in self._flying for record in flying.records]
-            keys += [record.partition_key for record in batch.records]
-            assert len(set(keys)) == len(keys), "a key has two records in flight"
-            for record in batch.records:
-                older = self._open_of(record.partition_key)
-                assert older[0] is record, "a record goes before an older one of its key has its outcome"
+            if self._ordering is not Ordering.NONE:
+                self._check_order(batch)
             heappush(self._flying, (self.bench.now_ns + self._latency_ns(), self._sent_requests, batch))
         self.requests_max = max(self.requests_max, len(self._flying))
         self.told.extend(self.bench.stream.take_settled())
@@ -120,7 +135,7 @@ def test_a_stream_that_fails_for_ever_gives_every_record_up_at_its_deadline() ->
 
 
 def test_a_service_that_never_answers_leaves_the_stream_at_rest() -> None:
-    """Only what waits expires; for what is in flight there is nothing to do but wait."""
+    """All that is open expires, and then there is nothing to do but wait."""
     bench = Bench(StreamLimits())
     first, second = bench.put("a", "a")
     polls = 0
@@ -128,7 +143,7 @@ def test_a_service_that_never_answers_leaves_the_stream_at_rest() -> None:
     while (wake_at_ns := bench.stream.next_wake_ns()) is not None:
         bench.poll(max(bench.now_ns, wake_at_ns))
         polls += 1
-    assert (first.state, second.state) == (State.IN_FLIGHT, State.EXPIRED)
+    assert (first.state, second.state) == (State.EXPIRED, State.EXPIRED)
     assert polls < 10
 
 
@@ -155,6 +170,8 @@ def test_everything_finishes_whatever_the_service_does(data: st.DataObject) -> N
     """With one outcome each, told once, and no record sent before all older ones of its key have theirs."""
     draw = data.draw
     limits = StreamLimits(
+        ordering=draw(st.sampled_from(Ordering)),
+        admission_wait_ns=3600 * SECOND,
         batch_records_max=draw(st.sampled_from([1, 3, 500])),
         batch_bytes_max=draw(st.sampled_from([50, 5_000_000])),
         shard_slice_bytes_max=draw(st.sampled_from([20, 262_144])),
@@ -191,7 +208,7 @@ def test_everything_finishes_whatever_the_service_does(data: st.DataObject) -> N
         for _ in range(draw(st.integers(1, 25)))
     ]
     instants = sorted(draw(st.integers(0, SECOND // 10)) for _ in records)
-    run = Run(bench, reply_to, lambda: draw(st.integers(1, 20 * MS)))
+    run = Run(bench, reply_to, lambda: draw(st.integers(1, 20 * MS)), limits.ordering)
     run.go(list(zip(instants, records, strict=True)))
 
     assert sorted(map(id, run.told)) == sorted(map(id, records))

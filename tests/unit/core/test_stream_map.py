@@ -6,7 +6,18 @@ from proxy.core.hashing import HASH_KEY_MAX
 from proxy.core.limits import StreamLimits
 from proxy.core.record import State
 from proxy.core.shard_map import Shard, StreamSummary
-from tests.unit.core.builders import MS, SECOND, THROTTLED, Bench, failed, keys_of, shard_id_of, shards_of, taken
+from tests.unit.core.builders import (
+    MS,
+    SECOND,
+    THROTTLED,
+    Bench,
+    failed,
+    keys_of,
+    shard_id_of,
+    shards_of,
+    taken,
+    unlimited,
+)
 
 AUTO = StreamSummary("arn", 4, auto_distribution=True)
 
@@ -106,7 +117,7 @@ def test_waiting_records_move_to_the_lanes_of_their_shards() -> None:
 
 def test_old_map_serves_while_a_new_one_is_fetched() -> None:
     """A map that is cleared while it is refreshed would send everything to one lane."""
-    bench = Bench()
+    bench = Bench(random=0)
     bench.learn(2)
     bench.now_ns = 5 * SECOND
     bench.put("a", hash_key=0)
@@ -120,9 +131,23 @@ def test_old_map_serves_while_a_new_one_is_fetched() -> None:
     assert lane_ids(bench) == [shard_id_of(0), shard_id_of(1)]
 
 
+def test_a_map_in_doubt_is_fetched_after_a_spread() -> None:
+    """Many proxies find out about a resharding in the same moment."""
+    bench = Bench(unlimited(fetch_backoff_base_ns=SECOND), random=0.5)
+    bench.learn(2)
+    bench.now_ns = 5 * SECOND
+    bench.put("a", hash_key=0)
+    bench.answer(bench.poll_one(), taken(1, shard=7))
+    bench.put("b", hash_key=0)
+    bench.poll(5500 * MS - 1)
+    assert bench.map_fetches == 0
+    bench.poll(5500 * MS)
+    assert bench.map_fetches == 1
+
+
 def test_mispredicted_record_is_accepted_and_doubts_the_map() -> None:
     """It is in the stream: to send it again would be a duplicate."""
-    bench = Bench()
+    bench = Bench(random=0)
     bench.learn(2)
     bench.now_ns = 5 * SECOND
     (record,) = bench.put("a", hash_key=0)
@@ -176,7 +201,7 @@ def test_a_record_sent_before_the_map_was_known_is_no_misprediction() -> None:
 
 def test_a_result_from_a_gap_of_the_map_doubts_it() -> None:
     """The map lacks the shard that took the record."""
-    bench = Bench()
+    bench = Bench(random=0)
     bench.learn([Shard(0, 99, shard_id_of(0)), Shard(200, HASH_KEY_MAX, shard_id_of(2))])
     bench.now_ns = 5 * SECOND
     bench.put("a", hash_key=150)
@@ -188,7 +213,7 @@ def test_a_result_from_a_gap_of_the_map_doubts_it() -> None:
 
 def test_a_stream_that_was_not_found_doubts_its_map() -> None:
     """It may be made anew with other shards."""
-    bench = Bench()
+    bench = Bench(random=0)
     bench.learn(2)
     bench.now_ns = 5 * SECOND
     bench.put("a")
@@ -284,7 +309,7 @@ def test_a_stream_that_ignores_keys_uses_all_its_shards_through_one_lane() -> No
 
 def test_a_stream_that_ignores_keys_and_grows_has_its_map_fetched() -> None:
     """A record in a shard that the map does not know says so."""
-    bench = Bench()
+    bench = Bench(random=0)
     bench.learn(4)
     bench.stream.learn_summary(AUTO, 0)
     bench.now_ns = 5 * SECOND

@@ -131,7 +131,7 @@ def test_a_record_with_sequence_number_for_ordering_travels_alone_in_its_turn() 
         record_of("a", sequence_number_for_ordering="42"),
         record_of("a"),
     )
-    assert bench.append(first, ordered, third) is None
+    assert bench.append(first, ordered, third) == 0
     kinds = []
     for expected in (first, ordered, third):
         batch = bench.poll_one(bench.now_ns + SECOND // 4)
@@ -144,7 +144,7 @@ def test_a_record_with_sequence_number_for_ordering_travels_alone_in_its_turn() 
 def test_a_retried_ordered_record_still_travels_by_put_record() -> None:
     """Its kind is its own, not its batch's."""
     bench = Bench()
-    assert bench.append(record_of("a", sequence_number_for_ordering="42")) is None
+    assert bench.append(record_of("a", sequence_number_for_ordering="42")) == 0
     bench.fail(bench.poll_one(), THROTTLED)
     retry = bench.poll_one(SECOND)
     assert retry.ordered

@@ -13,7 +13,9 @@ def test_a_closed_stream_takes_no_more_records() -> None:
     """The caller is told at once, in an error that its SDK retries."""
     bench = Bench()
     bench.stream.close()
-    assert bench.append(record_of("a")) == (0, "InternalFailure", "The proxy is shutting down.")
+    record = record_of("a")
+    assert bench.append(record) == 1
+    assert (record.error_code, record.error_message) == ("InternalFailure", "The proxy is shutting down.")
     assert bench.stream.open_records == 0
 
 
@@ -48,7 +50,7 @@ def test_an_abandoned_stream_takes_no_more_records() -> None:
     """They could not go anywhere."""
     bench = Bench()
     bench.stream.abandon("The proxy shut down.")
-    assert bench.append(record_of("a")) is not None
+    assert bench.append(record_of("a")) == 1
 
 
 def test_a_late_success_after_the_abandonment_is_still_a_success() -> None:

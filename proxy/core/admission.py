@@ -1,0 +1,210 @@
+"""Whether there is room for a record: by what is held, and by the wait that its place in the queue implies.
+
+A record that cannot be sent in time is refused at once: its caller then knows, and tries again when there is room,
+instead of holding a place until its deadline.
+
+Theory of operation: in a lane each ready key gives one record a turn. So a round of all keys takes what the shard's
+rate makes of the records that the lane lists, but at least a round trip for a key that waits for its own answers:
+
+    a key that waits for nothing        its turn comes within one round
+    a key with n records before this    each of them takes a round, or a round trip
+
+Where a run of a key may travel together, a lane lists all that waits instead, and the key's own queue counts at the
+shard's rate. Either way who queues much waits long: a busy key is refused first, and a quiet one finds its turn within
+a round. The records that a call has put into a lane count twice for the next one of the same call, so no call takes
+more than half of the room that it finds.
+
+Must never know: what is in flight where, or what was refused.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from proxy.core import verdicts
+from proxy.core.buffer import held_bytes_of
+from proxy.core.limits import MILLISECOND_NS, SECOND_NS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from proxy.core.buffer import Buffer
+    from proxy.core.gate import Gate
+    from proxy.core.key_queue import KeyQueue
+    from proxy.core.lane import Lane
+    from proxy.core.ledger import Ledger
+    from proxy.core.limits import StreamLimits
+    from proxy.core.queues import Queues
+    from proxy.core.record import Record
+
+# Nothing tells when a full buffer has room again; callers wait between the half and the whole of this.
+FULL_BUFFER_RETRY_MS = 1000
+
+
+class HeldBack(NamedTuple):
+    """A partition key whose records wait for their own order.
+
+    Args:
+        record: one of them.
+        waiting: how many wait behind it.
+    """
+
+    record: Record
+    waiting: int
+
+
+class Refusal(NamedTuple):
+    """Why a record is not taken.
+
+    Args:
+        code: the error code for its caller.
+        message: what is full.
+        retry_after_ms: when there may be room, jittered; 0 where that cannot be said.
+        held_back: the record's key, if that is what is full.
+    """
+
+    code: str
+    message: str
+    retry_after_ms: int = 0
+    held_back: HeldBack | None = None
+
+
+class Admission:
+    """The bounds of one stream.
+
+    Args:
+        limits: see `StreamLimits`.
+        buffer: the bound that all streams share.
+        ledger: what the stream holds.
+        queues: what waits before a new record.
+        gate: how long a round trip takes.
+        random: uniform in [0, 1).
+    """
+
+    __slots__ = ("_buffer", "_bytes_max", "_gate", "_ledger", "_limits", "_queues", "_random", "_records_max")
+
+    def __init__(
+        self,
+        limits: StreamLimits,
+        buffer: Buffer,
+        ledger: Ledger,
+        queues: Queues,
+        gate: Gate,
+        random: Callable[[], float],
+    ) -> None:
+        self._limits = limits
+        self._buffer = buffer
+        self._ledger = ledger
+        self._queues = queues
+        self._gate = gate
+        self._random = random
+        self._records_max = max(1, int(buffer.records_max * limits.stream_buffer_ratio))
+        self._bytes_max = max(1, int(buffer.bytes_max * limits.stream_buffer_ratio))
+
+    def door(self, keeps_order: bool, *, several: bool) -> Door:  # noqa: FBT001 - a fact about the stream
+        """Return the door for one call: of several records, or of one."""
+        return Door(self, keeps_order, {} if several else None)
+
+    def judge(self, record: Record, share: Share | None, lane: Lane, now_ns: int) -> Refusal | None:
+        """Return why a record is not taken, or None."""
+        full = self._what_is_full(record)
+        if full is not None:
+            retry_after_ms = self._jittered(FULL_BUFFER_RETRY_MS)
+            return Refusal(verdicts.THROUGHPUT_EXCEEDED, f"The proxy's {full} is full.", retry_after_ms)
+        records, size_bytes = lane.ready_records, lane.ready_bytes
+        if share is not None:
+            records, size_bytes = records + share.records, size_bytes + share.bytes
+        round_ns = _transfer_ns(lane, records, size_bytes)
+        wait_ns = max(0, lane.ready_at_ns(record.size_bytes) - now_ns) + round_ns
+        if wait_ns > self._limits.admission_wait_ns:
+            return self._rate_exceeded(f"shard {lane.shard_id}" if lane.shard_id else "the stream", wait_ns)
+        key_queue = self._queues.find(record)
+        if key_queue is not None:
+            wait_ns = self._wait_of_key_ns(key_queue, lane, round_ns)
+            if wait_ns > self._limits.admission_wait_ns:
+                refusal = self._rate_exceeded("the partition key", wait_ns)
+                return refusal._replace(held_back=HeldBack(record, key_queue.records))
+        return None
+
+    def lane_of(self, record: Record) -> Lane:
+        """Return the lane that a record would wait in."""
+        return self._queues.lanes.lane_of(record.hash_key)
+
+    def _what_is_full(self, record: Record) -> str | None:
+        full = self._buffer.lacks_room_for(record)
+        if full is None and self._ledger.open_records >= self._records_max:
+            full = f"buffer of {self._records_max} records for one stream"
+        if full is None and self._ledger.held_bytes + held_bytes_of(record) > self._bytes_max:
+            full = f"buffer of {self._bytes_max} bytes for one stream"
+        return full
+
+    def _wait_of_key_ns(self, key_queue: KeyQueue, lane: Lane, round_ns: int) -> int:
+        """Return how long a record waits for those before it in its key."""
+        round_trip_ns = self._gate.round_trip_ns
+        if self._limits.ordering.runs:
+            return _transfer_ns(lane, key_queue.records, key_queue.bytes) + (
+                round_trip_ns if key_queue.in_flight else 0
+            )
+        return (key_queue.records + key_queue.in_flight) * max(round_ns, round_trip_ns)
+
+    def _rate_exceeded(self, what: str, wait_ns: int) -> Refusal:
+        wait_ms = wait_ns // MILLISECOND_NS
+        text = f"Rate exceeded for {what}: the proxy's queue for it would take {wait_ms} ms at the present rate."
+        return Refusal(verdicts.THROUGHPUT_EXCEEDED, text, self._jittered(wait_ms))
+
+    def _jittered(self, wait_ms: int) -> int:
+        """Return a wait between the half and the whole: those who are refused together should not come back so."""
+        return max(1, int(wait_ms * (1 + self._random()) / 2))
+
+
+class Share:
+    """What one call has put into one lane so far."""
+
+    __slots__ = ("bytes", "records")
+
+    def __init__(self) -> None:
+        self.records = 0
+        self.bytes = 0
+
+
+class Door:
+    """The records of one call, one after the other.
+
+    Args:
+        admission: judges each.
+        keeps_order: whether nothing of a key may pass once one of it was refused.
+        shares: what the call puts into each lane; None for a call of one record.
+    """
+
+    __slots__ = ("_admission", "_keeps_order", "_refused", "_shares")
+
+    def __init__(self, admission: Admission, keeps_order: bool, shares: dict[Lane, Share] | None) -> None:  # noqa: FBT001 - made in one place
+        self._admission = admission
+        self._keeps_order = keeps_order
+        self._shares = shares
+        self._refused: dict[str, Refusal] = {}
+
+    def refusal(self, record: Record, now_ns: int) -> Refusal | None:
+        """Return why the call's next record is not taken; None if it is, and will be queued."""
+        refusal = self._refused.get(record.partition_key)
+        if refusal is not None:
+            return refusal
+        lane = self._admission.lane_of(record)
+        share = None if self._shares is None else self._shares.setdefault(lane, Share())
+        refusal = self._admission.judge(record, share, lane, now_ns)
+        if refusal is not None:
+            if self._keeps_order:
+                self._refused[record.partition_key] = refusal
+        elif share is not None:
+            share.records += 1
+            share.bytes += record.size_bytes
+        return refusal
+
+
+def _transfer_ns(lane: Lane, records: int, size_bytes: int) -> int:
+    """Return how long a shard takes for so much at its present rate; nothing where it is unlimited."""
+    limit = lane.limit
+    records_rate, bytes_rate = limit.records.rate_per_second, limit.bytes.rate_per_second
+    by_records_ns = int(records * SECOND_NS / records_rate) if records_rate else 0
+    by_bytes_ns = int(size_bytes * SECOND_NS / bytes_rate) if bytes_rate else 0
+    return max(by_records_ns, by_bytes_ns)
