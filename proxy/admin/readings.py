@@ -64,6 +64,8 @@ def read_frontend(counters: FrontendCounters) -> Readings:
         "http_requests_total": answers,
         "http_request_duration_seconds": durations,
         "rejected_records_total": {(reason,): count for reason, count in counters.rejected_records.items()},
+        "joined_requests_total": {(): counters.joined_requests},
+        "abandoned_requests_total": {(): counters.abandoned_requests},
     }
 
 

@@ -4,8 +4,8 @@ Decides, by the table in `proxy.core.verdicts`, who is acknowledged, who goes ba
 refused and who expires; and how far a trouble slows the stream down: a lane, or the gate.
 
 A request that was refused for what is in it must not fail innocent neighbours: it is halved, and the halves are sent by
-themselves, until the guilty record is alone. Their keys stay muted meanwhile, so order holds. Where a key can be in both
-halves, only the first is sent by itself; the second goes back to the front of its keys.
+themselves, until the guilty record is alone. Their keys stay muted meanwhile, so order holds. Where a key can be in
+both halves, only the first is sent by itself; the second goes back to the front of its keys.
 
 A record in flight at its deadline expires there and then, since its caller has waited long enough; but its key stays
 muted until the request has ended, for the record may still be written, and nothing younger may pass it.

@@ -28,13 +28,16 @@ class FrontendCounters:
 
     `requests` counts by operation and HTTP status. `rejected_records` counts records that were answered without being
     queued, by reason; a call that is refused as invalid or denied counts as one, since its records may not even be
-    readable.
+    readable. `joined_requests` counts attempts that joined a call. `abandoned_requests` counts puts that are not
+    answered, since their clients have left; `requests` does without these.
     """
 
-    __slots__ = ("rejected_records", "request_seconds", "requests")
+    __slots__ = ("abandoned_requests", "joined_requests", "rejected_records", "request_seconds", "requests")
 
     def __init__(self) -> None:
         self.requests: dict[tuple[str, int], int] = {}
+        self.joined_requests = 0
+        self.abandoned_requests = 0
         self.rejected_records = dict.fromkeys(REJECTION_REASONS, 0)
         self.request_seconds = {
             operation: Histogram(LATENCY_BOUNDS_SECONDS) for operation in (*sorted(KNOWN_OPERATIONS), UNKNOWN_OPERATION)

@@ -15,9 +15,12 @@ from typing import TYPE_CHECKING, Protocol
 import structlog
 
 from proxy.core.limits import SECOND_NS
+from proxy.frontend.answers import Refusal
 from proxy.frontend.authentication import require_stream_of_put, require_streams_of_request
+from proxy.frontend.calls import Calls, ClientGone, UndeliveredLimits
 from proxy.frontend.counters import DENIED, DRAINING, INVALID, UNKNOWN_OPERATION, FrontendCounters
-from proxy.frontend.puts import ForwardAlone, PutPath, Refused
+from proxy.frontend.identity import identity_of
+from proxy.frontend.puts import ForwardAlone, PutPath
 from proxy.kinesis.errors import (
     ERRORS,
     AccessDeniedException,
@@ -25,24 +28,36 @@ from proxy.kinesis.errors import (
     KinesisError,
     UnknownOperationException,
 )
-from proxy.kinesis.front_door import NotKinesis, code_reply, codec_of, error_reply, ok_reply, operation_of
-from proxy.kinesis.http import AbortConnection
+from proxy.kinesis.front_door import (
+    RETRY_AFTER,
+    NotKinesis,
+    code_reply,
+    codec_of,
+    error_reply,
+    ok_reply,
+    operation_of,
+)
+from proxy.kinesis.http import AbortConnection, Reply
 from proxy.kinesis.limits import REQUEST_BYTES_MAX
-from proxy.kinesis.puts import parse_put_record, parse_put_records
+from proxy.kinesis.puts import PutRecordsInput, parse_put_record, parse_put_records
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from proxy.frontend.authentication import Authentication
     from proxy.frontend.keys import InboundKey
-    from proxy.frontend.puts import PutRecordOutput, PutRecordsOutput, RecordQueue
-    from proxy.kinesis.http import Reply, Request
+    from proxy.frontend.puts import RecordQueue
+    from proxy.kinesis.http import Request
+    from proxy.kinesis.puts import PutRecordInput
 
 log = structlog.get_logger(__name__)
 
 PUT_RECORD = "PutRecord"
 PUT_RECORDS = "PutRecords"
 PUTS = frozenset({PUT_RECORD, PUT_RECORDS})
+_SHUTTING_DOWN = Refusal(InternalFailure.code, "The proxy is shutting down.")
+# Of a reply that reaches nobody, as nginx writes it into its log.
+_STATUS_CLIENT_GONE = 499
 # Operations that no setting lets through, each with the reason that its caller is told.
 NEVER_FORWARDED = {
     "SubscribeToShard": (
@@ -68,12 +83,14 @@ class FrontendSettings:
         forwarded_operations_setting: the name under which the operator sets the above, for error texts.
         data_bytes_max: largest data of one record; 0 leaves it to the stream's limit. 51,200 is the first API's.
         request_bytes_max: largest sum of data and partition keys in one PutRecords.
+        undelivered: what is kept of answers that have reached nobody.
     """
 
     forwarded_operations: frozenset[str] | None
     forwarded_operations_setting: str
     data_bytes_max: int = 0
     request_bytes_max: int = REQUEST_BYTES_MAX
+    undelivered: UndeliveredLimits = UndeliveredLimits()  # noqa: RUF009 - frozen
 
 
 class Frontend:
@@ -110,6 +127,7 @@ class Frontend:
             data_bytes_max=settings.data_bytes_max,
             request_bytes_max=settings.request_bytes_max,
         )
+        self._calls = Calls(queue, self.counters, clock, settings.undelivered)
 
     async def handle(self, request: Request) -> Reply:
         """Answer one request.
@@ -125,13 +143,13 @@ class Frontend:
             reply = await self._answer(operation, request, key)
         except KinesisError as error:
             reply = error_reply(request, error)
-        except Refused as refused:
-            error_class = ERRORS.get(refused.code, KinesisError)
-            reply = code_reply(request, error_class.status, refused.code, refused.message, error_class.message_member)
         except NotKinesis as finding:
             reply = finding.reply
         except AbortConnection:
             raise
+        except ClientGone:
+            self.counters.abandoned_requests += 1
+            return Reply(_STATUS_CLIENT_GONE, b"")
         except Exception:
             log.exception("request_failed", operation=operation)
             reply = error_reply(request, InternalFailure())
@@ -151,7 +169,7 @@ class Frontend:
     async def _answer(self, operation: str, request: Request, key: InboundKey | None) -> Reply:
         if operation in PUTS:
             try:
-                return ok_reply(request, await self._put(operation, request, key))
+                return await self._put(operation, request, key)
             except ForwardAlone:
                 return await self._upstream.forward(operation, request)
             except KinesisError as error:
@@ -166,21 +184,32 @@ class Frontend:
         require_streams_of_request(key, operation, request)
         return await self._upstream.forward(operation, request)
 
-    async def _put(
-        self, operation: str, request: Request, key: InboundKey | None
-    ) -> PutRecordOutput | PutRecordsOutput:
+    async def _put(self, operation: str, request: Request, key: InboundKey | None) -> Reply:
+        if request.gone:
+            raise ClientGone
         codec = codec_of(request)
+        put: PutRecordInput | PutRecordsInput
         if operation == PUT_RECORD:
-            put_record = parse_put_record(request.body, codec)
-            require_stream_of_put(key, operation, put_record)
-            self._refuse_while_draining(1)
-            return await self._puts.put_record(put_record)
-        put_records = parse_put_records(request.body, codec)
-        require_stream_of_put(key, operation, put_records)
-        self._refuse_while_draining(len(put_records.entries))
-        return await self._puts.put_records(put_records)
+            put = parse_put_record(request.body, codec)
+        else:
+            put = parse_put_records(request.body, codec)
+        require_stream_of_put(key, operation, put)
+        identity = identity_of(request, operation, key)
+        call = None if identity is None else self._calls.find(identity, request)
+        if call is None:
+            if self.draining:
+                self.counters.rejected_records[DRAINING] += len(put.entries) if isinstance(put, PutRecordsInput) else 1
+                return _refusal_reply(request, _SHUTTING_DOWN)
+            call = self._puts.queue(put)
+            if identity is not None:
+                self._calls.add(call, identity, request.body)
+        answer = await self._calls.answer(call, request)
+        return _refusal_reply(request, answer) if isinstance(answer, Refusal) else ok_reply(request, answer)
 
-    def _refuse_while_draining(self, records: int) -> None:
-        if self.draining:
-            self.counters.rejected_records[DRAINING] += records
-            raise Refused(InternalFailure.code, "The proxy is shutting down.")
+
+def _refusal_reply(request: Request, refusal: Refusal) -> Reply:
+    error_class = ERRORS.get(refusal.code, KinesisError)
+    reply = code_reply(request, error_class.status, refusal.code, refusal.message, error_class.message_member)
+    if refusal.retry_after_ms:
+        reply.headers[RETRY_AFTER] = str(refusal.retry_after_ms)
+    return reply

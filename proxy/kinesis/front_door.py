@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from proxy.kinesis.errors import KinesisError
     from proxy.kinesis.http import Request
 
+# In milliseconds; the SDKs that know it (JavaScript, Rust, recent boto3) read it on errors.
+RETRY_AFTER = "x-amz-retry-after"
 _PLAIN_JSON = "application/json"
 
 _SERVICE = "Kinesis_20131202"

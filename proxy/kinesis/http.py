@@ -19,12 +19,23 @@ class Request:
         headers: case-insensitive mapping of what was received (a CIMultiDictProxy or alike). Over HTTP/2 the
             pseudo-headers are among them, as `:authority`, and `host` only if it was sent.
         body: the whole body as received.
+        on_gone: set by a handler that wants to know when the client has left without the answer.
+        gone: whether it has.
     """
 
     method: str
     target: str
     headers: Mapping[str, str]
     body: bytes
+    on_gone: Callable[[], None] | None = None
+    gone: bool = False
+
+    def leave(self) -> None:
+        """Note that the client has left, before the whole answer was written; for the transport to call."""
+        if not self.gone:
+            self.gone = True
+            if self.on_gone is not None:
+                self.on_gone()
 
 
 @dataclass(slots=True)

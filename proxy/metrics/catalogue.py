@@ -183,6 +183,15 @@ FAMILIES: tuple[Family, ...] = (
         "Time from a whole request to its answer.",
         ("operation",),
     ),
+    Family(
+        "joined_requests_total",
+        "counter",
+        "requests",
+        "Attempts at a put call that got the outcome of an earlier one instead of being queued beside it.",
+    ),
+    Family(
+        "abandoned_requests_total", "counter", "requests", "Put requests whose clients left before they were answered."
+    ),
     Family("http_requests_in_progress", "gauge", "requests", "Requests without an answer."),
     Family("http_connections", "gauge", "connections", "Open connections."),
     Family(

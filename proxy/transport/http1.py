@@ -68,6 +68,7 @@ class Http1Connection(RequestHandler):
         "closing",
         "faulty",
         "held_bytes",
+        "request",
         "retiring",
         "served",
         "upgrading",
@@ -93,11 +94,24 @@ class Http1Connection(RequestHandler):
         self.faulty = False
         self.upgrading = False
         self.held_bytes = 0
+        # until its answer is written
+        self.request: Request | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keep the transport, which aiohttp forgets before it is gone."""
         self._own_transport = cast("asyncio.Transport", transport)
         super().connection_made(transport)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """Tell whoever makes an answer that it will reach nobody."""
+        super().connection_lost(exc)
+        if self.request is not None:
+            self.request.leave()
+            self.request = None
+
+    def answered(self) -> None:
+        """Note that the whole answer is written."""
+        self.request = None
 
     def data_received(self, data: bytes) -> None:
         """Take bytes, and look at those that leave a head unfinished between two requests."""
@@ -219,7 +233,7 @@ class Http1Server(web.Server):
                 connection.held_bytes = 0
 
     async def _answer(self, http: web.BaseRequest, connection: Http1Connection) -> web.StreamResponse:
-        request = Request(http.method, http.raw_path, http.headers, b"")
+        connection.request = request = Request(http.method, http.raw_path, http.headers, b"")
         close = connection.upgrading
         try:
             request.body = await self._body_of(http, connection)
@@ -243,10 +257,10 @@ class Http1Server(web.Server):
             reply = Reply(500, b"")
         connection.closing = close = close or connection.retiring or self.exchanges.draining
         try:
-            return RawResponse(reply, close=close)
+            return RawResponse(reply, close=close, written=connection.answered)
         except ValueError:
             log.exception("reply_cannot_be_sent")
-            return RawResponse(Reply(500, b""), close=close)
+            return RawResponse(Reply(500, b""), close=close, written=connection.answered)
 
     async def _body_of(self, http: web.BaseRequest, connection: Http1Connection) -> bytes:
         """Read the whole body, within the limits of size and time.

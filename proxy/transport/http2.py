@@ -1,7 +1,7 @@
 """HTTP/2 in front of a handler: the h2 library between a transport and one task for each request.
 
 What a client can ask for is bounded: `Gate` judges its frames, this module counts its requests. A request that its
-client resets counts until its handler is done, for it is carried out all the same; only its answer goes nowhere.
+client resets counts until its handler is done: that is told, and decides for itself what is still worth doing.
 
 A connection is left in two steps, as RFC 9113 has it: a GOAWAY that forbids nothing yet and, when the client must have
 seen it, another that names the last request that will be answered. A PING would tell sooner that it has been read, but
@@ -139,7 +139,7 @@ class Http2Connection(asyncio.Protocol):
         self._make_room()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Let the requests that are in progress come to their end unheard."""
+        """Give up the answers to the requests that are in progress."""
         del exc
         self._give_up()
         self._server.lost(self)
@@ -300,7 +300,7 @@ class Http2Connection(asyncio.Protocol):
         self._transport.close()
 
     def _give_up(self) -> None:
-        """Read and answer nothing more; what is in progress runs on."""
+        """Read and answer nothing more."""
         self._over = True
         for stream in list(self._streams.values()):
             self._abandon(stream)

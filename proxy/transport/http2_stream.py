@@ -162,7 +162,7 @@ class Stream:
                 await asyncio.sleep(seconds)
             if room_bytes >= _PROGRESS_BYTES:
                 self._since = 0.0
-            if not self._room_bytes():
+            if not self.gone and not self._room_bytes():
                 self._room = asyncio.get_running_loop().create_future()
                 await self._room
                 self._room = None
@@ -181,8 +181,9 @@ class Stream:
             self._room.set_result(None)
 
     def abandon(self) -> None:
-        """Send nothing more; the request itself runs on."""
+        """Send nothing more, and tell whoever makes the answer that it will reach nobody."""
         self.gone = True
+        self.request.leave()
         self.make_room()
 
     def is_overdue(self, now: float, patience_seconds: float) -> bool:

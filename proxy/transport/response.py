@@ -16,6 +16,8 @@ from aiohttp import HttpVersion11, web
 from proxy.transport.reply import http_date, pace_of
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from aiohttp.abc import AbstractStreamWriter
 
     from proxy.kinesis.http import Reply
@@ -29,15 +31,17 @@ class RawResponse(web.StreamResponse):
     Args:
         reply: what to answer.
         close: ask the client to close the connection, and close it.
+        written: called when all of it is written.
 
     Raises:
         ValueError: a header cannot be sent.
     """
 
-    def __init__(self, reply: Reply, *, close: bool) -> None:
+    def __init__(self, reply: Reply, *, close: bool, written: Callable[[], None] | None = None) -> None:
         super().__init__(status=reply.status)
         self._head = _head_of(reply)
         self._reply = reply
+        self._written = written
         self._paced_body: memoryview | None = None
         if close:
             self.force_close()
@@ -59,6 +63,8 @@ class RawResponse(web.StreamResponse):
         await writer.write(b"".join((self._head, connection, b"\r\n", body)))
         # many small answers to a client that does not read must not pile up
         await writer.drain()
+        if self._written is not None and self._paced_body is None:
+            self._written()
         self._writer = writer
         return writer
 
@@ -73,6 +79,8 @@ class RawResponse(web.StreamResponse):
             await asyncio.sleep(seconds)
             await self._writer.write(bytes(rest[:piece_bytes]))
             rest = rest[piece_bytes:]
+        if self._written is not None:
+            self._written()
 
 
 def _head_of(reply: Reply) -> bytes:

@@ -17,14 +17,13 @@ from botocore.exceptions import ClientError
 
 from proxy.core.record import State
 from proxy.core.shard_map import StreamSummary
-from proxy.core.stream import Rejection
 from proxy.kinesis.limits import BODY_BYTES_MAX, MIB
 from proxy.transport.limits import HttpLimits
 from proxy.transport.server import HttpServer
 from tests.conformance.front_door_vectors import STREAM, read_vectors
 from tests.conformance.test_front_door import SIGNED, check_answer, exchange
 from tests.support.http2_client import Http2Client
-from tests.unit.frontend.frontend_fakes import FakeQueue, FakeUpstream, failed, frontend_of
+from tests.unit.frontend.frontend_fakes import ALL, FakeQueue, FakeUpstream, Rejection, failed, frontend_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
@@ -242,7 +241,7 @@ def test_boto3_tries_a_rejected_record_again(code: str) -> None:
     """Both errors that the proxy rejects with are ones that SDKs retry by themselves."""
 
     def talk(served: Served) -> None:
-        served.queue.rejection = Rejection(0, code, "full")
+        served.queue.rejections = [Rejection(ALL, code, "full")]
         served.queue.rejects_once = True
         with boto3_client(served, retries={"mode": "standard"}) as client:
             answer = client.put_record(StreamName=STREAM, PartitionKey="a", Data=b"")
@@ -255,7 +254,7 @@ def test_boto3_sees_failed_records_in_their_places() -> None:
     """A partial failure is no exception."""
 
     def talk(served: Served) -> None:
-        served.queue.rejection = Rejection(1, "ProvisionedThroughputExceededException", "full")
+        served.queue.rejections = [Rejection({1}, "ProvisionedThroughputExceededException", "full")]
         with boto3_client(served) as client:
             answer = client.put_records(StreamName=STREAM, Records=[{"PartitionKey": "a", "Data": b""}] * 2)
             assert answer["FailedRecordCount"] == 1

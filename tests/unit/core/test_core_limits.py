@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from proxy.core.limits import MIB, StreamLimits
@@ -19,8 +21,8 @@ def test_the_defaults_lie_within_what_the_service_takes() -> None:
 def test_a_limit_that_would_let_nothing_go_is_refused(name: str) -> None:
     """The error names the limit."""
     with pytest.raises(ValueError, match=name):
-        StreamLimits(**{name: 0})
-    StreamLimits(**{name: 1})
+        replace(StreamLimits(), **{name: 0})
+    replace(StreamLimits(), **{name: 1})
 
 
 def test_a_burst_shorter_than_the_linger_is_refused() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from itertools import count
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from multidict import CIMultiDict
 
@@ -14,15 +14,27 @@ from proxy.frontend.handler import Frontend, FrontendSettings
 from proxy.kinesis.http import Reply, Request
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Container, Sequence
 
     from proxy.core.record import Record
     from proxy.core.shard_map import StreamSummary
-    from proxy.core.stream import Rejection
     from proxy.frontend.authentication import Authentication
 
 JSON = "application/x-amz-json-1.1"
+CBOR = "application/x-amz-cbor-1.1"
 SETTING = "--forward"
+
+
+class Rejection(NamedTuple):
+    """What the queue says of records at some places of an append."""
+
+    places: Container[int]
+    code: str
+    message: str
+    retry_after_ms: int = 0
+
+
+ALL = range(500)
 
 
 class FakeQueue:
@@ -33,23 +45,53 @@ class FakeQueue:
         self.appended: list[tuple[str, str | None]] = []
         self.asked_about: list[tuple[str, str | None]] = []
         self.known: StreamSummary | None = None
-        self.rejection: Rejection | None = None
+        self.rejections: list[Rejection] = []
         self.rejects_once = False
+        self.withdrawn: list[Record] = []
         self.settle: Callable[[Record, int], None] = acknowledged
         self.acknowledges = acknowledges
 
-    def append(self, stream_name: str, stream_arn: str | None, records: Sequence[Record]) -> Rejection | None:
-        """Take records, as many as the rejection allows."""
+    def append(self, stream_name: str, stream_arn: str | None, records: Sequence[Record]) -> int:
+        """Take records, but for those that a rejection names."""
         self.appended.append((stream_name, stream_arn))
-        rejection = self.rejection
+        rejected = 0
+        for place, record in enumerate(records):
+            for rejection in self.rejections:
+                if place in rejection.places:
+                    record.state = State.REJECTED
+                    record.error_code = rejection.code
+                    record.error_message = rejection.message
+                    record.retry_after_ms = rejection.retry_after_ms
+                    rejected += 1
         if self.rejects_once:
-            self.rejection = None
-        accepted = list(records if rejection is None else records[: rejection.accepted])
+            self.rejections = []
+        accepted = [record for record in records if record.state is State.QUEUED]
         first = len(self.queued)
         self.queued += accepted
         if self.acknowledges and accepted:
             asyncio.get_running_loop().call_soon(self.settle_from, first, accepted)
-        return rejection
+        return rejected
+
+    def withdraw(self, stream_name: str, stream_arn: str | None, records: Sequence[Record]) -> None:
+        """Take records back that are queued, and tell so in the loop's next turn."""
+        assert (stream_name, stream_arn) in self.appended
+        for record in records:
+            if record.state is State.QUEUED:
+                record.state = State.WITHDRAWN
+                self.withdrawn.append(record)
+                assert record.on_outcome is not None
+                asyncio.get_running_loop().call_soon(record.on_outcome, record)
+
+    def send(self, *places: int) -> None:
+        """Put queued records in flight."""
+        for place in places:
+            self.queued[place].state = State.IN_FLIGHT
+            self.queued[place].attempts += 1
+
+    def finish(self, *places: int) -> None:
+        """Give records their outcome."""
+        for place in places:
+            self.settle_from(place, [self.queued[place]])
 
     def summary(self, stream_name: str, stream_arn: str | None) -> StreamSummary | None:
         """Return what the test says is known."""
@@ -71,6 +113,7 @@ class FakeQueue:
 def acknowledged(record: Record, ordinal: int) -> None:
     """Settle a record as written, with a sequence number that tells its place in the queue."""
     record.state = State.ACKNOWLEDGED
+    record.attempts += 1
     record.shard_id = "shardId-000000000000"
     record.sequence_number = str(ordinal)
 

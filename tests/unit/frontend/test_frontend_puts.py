@@ -3,30 +3,44 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from hashlib import md5
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from cbor2 import dumps
 
 from proxy.core.record import State
 from proxy.core.shard_map import StreamSummary
-from proxy.core.stream import Rejection
+from proxy.kinesis.front_door import RETRY_AFTER
 from tests.unit.frontend.frontend_fakes import (
+    ALL,
+    CBOR,
+    JSON,
     FakeQueue,
     FakeUpstream,
+    Rejection,
     acknowledged,
     failed,
     frontend_of,
     output_of,
     put_record_request,
     put_records_request,
+    request_of,
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from proxy.core.record import Record
 
 ARN = "arn:aws:kinesis:us-east-1:123456789012:stream/orders"
 THROTTLED = "ProvisionedThroughputExceededException"
+
+
+def json_bytes(value: object) -> bytes:
+    """Encode as JSON."""
+    return json.dumps(value).encode()
 
 
 async def turns(count: int = 3) -> None:
@@ -202,34 +216,78 @@ async def test_different_errors_of_whole_requests_stand_in_the_results() -> None
 async def test_put_record_that_is_not_queued_is_answered_at_once(code: str, status: int) -> None:
     """With the queue's own reason."""
     queue = FakeQueue()
-    queue.rejection = Rejection(0, code, "full")
+    queue.rejections = [Rejection(ALL, code, "full")]
     frontend = frontend_of(queue)
     reply = await frontend.handle(put_record_request())
     assert (reply.status, output_of(reply)) == (status, {"__type": code, "message": "full"})
     assert sum(frontend.counters.rejected_records.values()) == 1
 
 
-@pytest.mark.parametrize("accepted", [0, 1, 2])
-async def test_records_that_are_not_queued_fail_in_their_places(accepted: int) -> None:
-    """The first ones get their own outcomes, the others the queue's reason."""
+@pytest.mark.parametrize("rejected", [{0}, {1}, {0, 2}, {1, 2}])
+async def test_records_that_are_not_queued_fail_in_their_places(rejected: set[int]) -> None:
+    """The others get their own outcomes; any of them may be rejected, as their shards have room or not."""
     queue = FakeQueue()
-    queue.rejection = Rejection(accepted, THROTTLED, "full")
+    queue.rejections = [Rejection(rejected, THROTTLED, "full", 70)]
     frontend = frontend_of(queue)
     reply = await frontend.handle(put_records_request(3))
     assert reply.status == 200
     results = output_of(reply)["Records"]
-    assert [result.get("SequenceNumber") for result in results[:accepted]] == [str(n) for n in range(accepted)]
-    assert results[accepted:] == [{"ErrorCode": THROTTLED, "ErrorMessage": "full"}] * (3 - accepted)
-    assert output_of(reply)["FailedRecordCount"] == 3 - accepted
-    assert frontend.counters.rejected_records["throughput_exceeded"] == 3 - accepted
+    for place, result in enumerate(results):
+        if place in rejected:
+            assert result == {"ErrorCode": THROTTLED, "ErrorMessage": "full"}
+        else:
+            assert result["ShardId"] == "shardId-000000000000"
+    assert output_of(reply)["FailedRecordCount"] == len(rejected)
+    assert frontend.counters.rejected_records["throughput_exceeded"] == len(rejected)
+    assert len(queue.queued) == 3 - len(rejected)
+    # no SDK looks for it on a success
+    assert RETRY_AFTER not in reply.headers
 
 
-async def test_call_of_which_nothing_is_queued_for_a_limit_is_refused_as_a_whole() -> None:
-    """The service has no such error for single records."""
+@pytest.mark.parametrize(
+    ("code", "status"), [(THROTTLED, 400), ("LimitExceededException", 400), ("InternalFailure", 500)]
+)
+async def test_call_of_which_nothing_is_queued_is_refused_as_a_whole(code: str, status: int) -> None:
+    """SDKs try a refused call again; into the results of a 200 they do not look."""
     queue = FakeQueue()
-    queue.rejection = Rejection(0, "LimitExceededException", "too many streams")
-    reply = await frontend_of(queue).handle(put_records_request(3))
-    assert (reply.status, output_of(reply)["__type"]) == (400, "LimitExceededException")
+    queue.rejections = [Rejection({0, 2}, code, "one is full", 70), Rejection({1}, code, "another is full", 250)]
+    frontend = frontend_of(queue)
+    reply = await frontend.handle(put_records_request(3))
+    assert (reply.status, output_of(reply)) == (status, {"__type": code, "message": "one is full"})
+    assert sum(frontend.counters.rejected_records.values()) == 3
+    # the largest: only then is there room for all
+    assert reply.headers[RETRY_AFTER] == "250"
+
+
+async def test_call_whose_records_are_rejected_for_different_reasons_is_answered_one_by_one() -> None:
+    """No one of them is the call's."""
+    queue = FakeQueue()
+    queue.rejections = [Rejection({0}, THROTTLED, "full"), Rejection({1}, "InternalFailure", "ill")]
+    reply = await frontend_of(queue).handle(put_records_request(2))
+    assert (reply.status, output_of(reply)["FailedRecordCount"]) == (200, 2)
+
+
+@pytest.mark.parametrize(("content_type", "encode"), [(JSON, json_bytes), (CBOR, dumps)])
+@pytest.mark.parametrize(("retry_after_ms", "header"), [(0, None), (1, "1"), (2500, "2500")])
+async def test_rejected_call_says_when_to_come_again(
+    content_type: str, encode: Callable[[Any], bytes], retry_after_ms: int, header: str | None
+) -> None:
+    """In milliseconds, in either format, if the queue knows."""
+    queue = FakeQueue()
+    queue.rejections = [Rejection(ALL, THROTTLED, "full", retry_after_ms)]
+    data = "" if content_type == JSON else b""
+    body = encode({"StreamName": "orders", "PartitionKey": "a", "Data": data})
+    reply = await frontend_of(queue).handle(request_of("PutRecord", body, content_type))
+    assert (reply.status, reply.headers["x-amzn-ErrorType"]) == (400, THROTTLED)
+    assert reply.headers.get(RETRY_AFTER) == header
+
+
+async def test_expired_record_says_nothing_of_when_to_come_again() -> None:
+    """Only whoever turned it away at the door knows how full it is."""
+    queue = FakeQueue()
+    queue.settle = failed(State.EXPIRED, THROTTLED, "Rate exceeded")
+    reply = await frontend_of(queue).handle(put_record_request())
+    assert RETRY_AFTER not in reply.headers
 
 
 async def test_dry_run_is_forwarded_alone_and_never_queued() -> None:
@@ -302,19 +360,6 @@ async def test_record_is_as_large_as_its_stream_and_the_setting_allow(
             f"1 validation error detected: Value 'java.nio.HeapByteBuffer[pos=0 lim={data_bytes} cap={data_bytes}]' "
             f"at 'data' failed to satisfy constraint: Member must have length less than or equal to {limit}"
         )
-
-
-async def test_outcome_of_a_caller_that_went_away_changes_nothing() -> None:
-    """Its records keep their fate, nobody is told, and no task stays behind."""
-    queue = FakeQueue(acknowledges=False)
-    call = asyncio.ensure_future(frontend_of(queue).handle(put_records_request(2)))
-    await turns()
-    call.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await call
-    queue.settle_from(0, queue.queued)
-    await turns()
-    assert asyncio.all_tasks() == {asyncio.current_task()}
 
 
 async def test_calls_do_not_wait_for_each_other() -> None:

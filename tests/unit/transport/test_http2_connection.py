@@ -363,8 +363,8 @@ def test_order_to_abort_resets_the_connection(run: Run) -> None:
     run(main())
 
 
-def test_request_that_its_client_resets_is_carried_out(run: Run) -> None:
-    """Its records are queued; only the answer goes nowhere. It counts until it is done."""
+def test_request_that_its_client_resets_counts_until_its_handler_is_done(run: Run) -> None:
+    """The handler decides what is still worth doing; the answer goes nowhere."""
 
     async def main() -> None:
         gate = Gatekeeper()
@@ -400,7 +400,7 @@ def test_request_that_is_reset_before_its_end_is_forgotten(run: Run) -> None:
 
 
 def test_client_that_leaves_leaves_nothing(run: Run) -> None:
-    """What it asked for in full is carried out; no connection, no body, no log stays."""
+    """What it asked for in full is its handler's to end; no connection, no body, no log stays."""
 
     async def main() -> None:
         gate = Gatekeeper()

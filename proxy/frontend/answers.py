@@ -1,0 +1,117 @@
+"""What a put call is answered: made of its records' outcomes, as the service would answer it.
+
+- PutRecord: the record's result, or its error as the call's error.
+- PutRecords: 200 with one result for each record in the order of the request, whatever failed. Two errors are the
+  call's: one that all records met and that the service gives to whole requests (no such stream, no permission, a key's
+  trouble), and one with which all were rejected at the door: SDKs try a refused call again by themselves, and none
+  looks into the results of a 200. If only some failed, it stands in their results: the others were written, and the
+  caller must know.
+
+When to come again is told with a call's error and not with results, where no SDK looks for it.
+
+Must never know: HTTP, sockets, queues.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from proxy.core.record import State
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from proxy.core.record import Record
+
+# The errors that the service gives to single records of a PutRecords; every other one it gives to the whole request.
+PER_RECORD_CODES = frozenset({"ProvisionedThroughputExceededException", "InternalFailure"})
+
+# What an answer and each of its results hold in memory, texts of errors apart.
+_ANSWER_BYTES = 256
+_RESULT_BYTES = 320
+
+
+class Refusal(msgspec.Struct, frozen=True, gc=False):
+    """An error as the answer of a whole call.
+
+    Args:
+        code: of the service's, or upstream's own.
+        message: None where there is none.
+        retry_after_ms: when to come again; 0 says nothing.
+    """
+
+    code: str
+    message: str | None = None
+    retry_after_ms: int = 0
+
+
+class PutRecordOutput(msgspec.Struct, omit_defaults=True, gc=False):
+    """What a PutRecord is answered, in the wire's names."""
+
+    ShardId: str | None
+    SequenceNumber: str | None
+    EncryptionType: str | None = None
+
+
+class _Result(msgspec.Struct, omit_defaults=True, gc=False):
+    SequenceNumber: str | None = None
+    ShardId: str | None = None
+    ErrorCode: str | None = None
+    ErrorMessage: str | None = None
+
+
+class PutRecordsOutput(msgspec.Struct, omit_defaults=True, gc=False):
+    """What a PutRecords is answered, in the wire's names."""
+
+    FailedRecordCount: int
+    Records: list[_Result]
+    EncryptionType: str | None = None
+
+
+Answer = PutRecordOutput | PutRecordsOutput | Refusal
+
+
+def answer_of_put_record(records: Sequence[Record]) -> PutRecordOutput | Refusal:
+    """Answer a call by its only record, whose state is final."""
+    (record,) = records
+    if record.state is State.ACKNOWLEDGED:
+        return PutRecordOutput(record.shard_id, record.sequence_number, record.encryption_type)
+    return Refusal(record.error_code or "InternalFailure", record.error_message, record.retry_after_ms)
+
+
+def answer_of_put_records(records: Sequence[Record]) -> PutRecordsOutput | Refusal:
+    """Answer a call by its records, whose states are final."""
+    results = [_result_of(record) for record in records]
+    failed = [result for result in results if result.ErrorCode is not None]
+    if len(failed) == len(results):
+        code = failed[0].ErrorCode
+        if code is not None and all(result.ErrorCode == code for result in failed):
+            rejected = all(record.state is State.REJECTED for record in records)
+            if rejected or code not in PER_RECORD_CODES:
+                retry_after_ms = max(record.retry_after_ms for record in records)
+                return Refusal(code, failed[0].ErrorMessage, retry_after_ms)
+    encryption_type = next((record.encryption_type for record in records if record.encryption_type is not None), None)
+    return PutRecordsOutput(len(failed), results, encryption_type)
+
+
+def tells_of_a_written_record(answer: Answer) -> bool:
+    """Return whether a caller who misses this answer would write something twice."""
+    if isinstance(answer, PutRecordsOutput):
+        return answer.FailedRecordCount < len(answer.Records)
+    return isinstance(answer, PutRecordOutput)
+
+
+def bytes_of(answer: Answer) -> int:
+    """Return about how much memory an answer takes, and never less."""
+    if not isinstance(answer, PutRecordsOutput):
+        return _ANSWER_BYTES + _RESULT_BYTES
+    texts = sum(len(result.ErrorCode or "") + len(result.ErrorMessage or "") for result in answer.Records)
+    return _ANSWER_BYTES + _RESULT_BYTES * len(answer.Records) + 4 * texts
+
+
+def _result_of(record: Record) -> _Result:
+    if record.state is State.ACKNOWLEDGED:
+        return _Result(record.sequence_number, record.shard_id)
+    return _Result(ErrorCode=record.error_code or "InternalFailure", ErrorMessage=record.error_message)
