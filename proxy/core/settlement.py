@@ -186,7 +186,7 @@ class Settlement:
             return
         self._gate.succeeded()  # the service is well: it has judged the request
         self._trouble = None
-        if verdict.scope is Scope.RECORD and len(records) > 1:
+        if verdict.scope is Scope.RECORD and len(batch.records) > 1:
             self._split(records)
             return
         for record in records:
@@ -210,10 +210,12 @@ class Settlement:
                 self._expire_in_flight(record, verdicts.INTERNAL_FAILURE, self._abandoned_because)
             return
         middle = (len(records) + 1) // 2
-        self.splits.append(records[:middle])
+        # of two, one can have expired meanwhile: the other is sent alone, for the guilty one may be gone
+        if records:
+            self.splits.append(records[:middle])
         if self._runs:
             self._retry(records[middle:])
-        else:
+        elif len(records) > middle:
             self.splits.append(records[middle:])
 
     def _acknowledge(self, record: Record, shard_id: str, sequence_number: str, encryption_type: str | None) -> None:

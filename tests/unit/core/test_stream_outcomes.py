@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from proxy.core.batch import Answer, Written
+from proxy.core.ordering import Ordering
 from proxy.core.record import State
 from tests.unit.core.builders import (
     MS,
@@ -142,6 +145,27 @@ def test_a_lone_refused_record_is_refused_at_once() -> None:
     bench.fail(bench.poll_one(), "InvalidArgumentException")
     assert record.state is State.REFUSED
     assert bench.stream.in_flight_requests == 0
+
+
+@pytest.mark.parametrize("ordering", ["strict", "relaxed"])
+def test_a_record_is_not_refused_for_a_neighbour_that_expired_while_the_request_was_out(ordering: str) -> None:
+    """It is alone then, but was not in the request: it is sent again by itself."""
+    bench = Bench(replace(unlimited(delivery_timeout_ns=SECOND), ordering=Ordering(ordering)))
+    (guilty,) = bench.put("a")
+    first = bench.poll_one()
+    bench.now_ns = 10 * MS
+    (innocent,) = bench.put("b")
+    bench.fail(first, "ConnectFailed")
+    batch = bench.poll_one(500 * MS)
+    assert keys_of(batch) == ["a", "b"]
+    bench.poll(SECOND)
+    assert guilty.state is State.EXPIRED
+    bench.fail(batch, "ValidationException")
+    assert innocent.state is State.IN_FLIGHT
+    bench.answer(bench.poll_one(), taken())
+    assert innocent.state is State.ACKNOWLEDGED
+    assert bench.poll() == []
+    assert bench.identity_holds()
 
 
 def test_a_part_of_a_split_batch_that_meets_trouble_is_retried_as_usual() -> None:
