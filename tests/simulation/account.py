@@ -9,21 +9,31 @@ from __future__ import annotations
 from collections import Counter, deque
 from typing import TYPE_CHECKING
 
+from proxy.core.batch import Failure
 from proxy.core.limits import MILLISECOND_NS, SECOND_NS
 from proxy.core.ordering import Ordering
 from proxy.core.record import Record, State
+from proxy.core.verdicts import Scope, verdict_of
 from tests.simulation.promises import Rule
 from tests.simulation.service import GUILTY_DATA
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
-    from proxy.core.batch import Batch, Failure
+    from proxy.core.batch import Batch
+    from proxy.core.batch import Reply as PutReply
     from proxy.core.lane import Lane
     from tests.simulation.world import World
 
 # The driver's timer counts in whole milliseconds, rounded up, and virtual time in microseconds.
 TIMER_GRACE_NS = 3 * MILLISECOND_NS
+# How long the frontend keeps an answer that reached nobody, and how many in scenarios that do not test that bound.
+KEPT_NS = 59 * SECOND_NS
+UNDELIVERED_AMPLE = 1_000
+SHARED_ID_DATA = "c2hhcmVk"  # base64 of `shared`
+# So many failures in a row take a multiple of the longest wait: with full jitter, twelve times it on average.
+FAILURES_PACED = 30
+PACED_BACKOFFS = 4
 
 
 class Taken:
@@ -42,6 +52,7 @@ class Taken:
         "outcome",
         "record",
         "refusals",
+        "settled_at_ns",
         "stream_name",
         "withdrawn",
         "written",
@@ -57,6 +68,7 @@ class Taken:
         self.withdrawn = False
         self.attempts = 0
         self.outcome: State | None = None
+        self.settled_at_ns = 0
         self.written = False
         self.refusals: frozenset[str] = frozenset()
 
@@ -82,6 +94,8 @@ class Account:
         self._waiting: deque[Taken] = deque()  # in the order of acceptance, hence of deadlines
         self._youngest_written: dict[tuple[str, str], Taken] = {}
         self._answered: dict[Batch, None] = {}  # those whose results have arrived
+        self._by_data: dict[str, Taken] = {}  # the newest of each
+        self._failures: dict[str, tuple[int, int]] = {}  # by stream: how many in a row, since when
         self.inversions = 0  # that the proxy must know of
         self._calls = 0
         self._last_sequence: dict[tuple[str, str], int] = {}
@@ -126,10 +140,11 @@ class Account:
                 continue
             if ordered and record.partition_key in passed_over:
                 raise self._promises.note(Rule.ORDER, f"{record.data[:24]} is taken, an older one of its key was not")
+            self._check_not_joined(record)
             accepted += 1
             self.accepted += 1
             taken = Taken(record, stream_name, self.accepted, self._calls)
-            self._taken[id(record)] = taken
+            self._taken[id(record)] = self._by_data[record.data] = taken
             self._waiting.append(taken)
         if len(records) - accepted != rejected:
             raise self._promises.note(Rule.ANSWER, f"{rejected} rejected of {len(records)}, {accepted} accepted")
@@ -138,6 +153,40 @@ class Account:
             self._open_changed(accepted)
             self._trace.counts["records accepted"] += accepted
         self._trace.note(self._clock(), "took", self._name, stream_name, records[0].data[:24], accepted)
+
+    def _check_not_joined(self, record: Record) -> None:
+        """Check that a record that is accepted now is not one that its client could have joined."""
+        before = self._by_data.get(record.data)
+        if before is None or before.outcome not in {None, State.ACKNOWLEDGED}:
+            return
+        if record.data.startswith(SHARED_ID_DATA):
+            return  # of calls under one id at a time only one can be joined
+        if before.outcome is not None and (
+            self._clock() - before.settled_at_ns > KEPT_NS or self._scenario.undelivered_calls_max < UNDELIVERED_AMPLE
+        ):
+            return
+        raise self._promises.note(Rule.JOIN, f"{self._said(before)} is taken again")
+
+    def left(self, data: Iterable[str]) -> None:
+        """Check that a client that has just left has taken its records with it, if none of them was ever sent."""
+        call = [self._by_data[each] for each in data if each in self._by_data]
+        if not any(taken.attempts for taken in call):
+            for taken in call:
+                if taken.record.state is State.QUEUED:
+                    raise self._promises.note(Rule.WITHDRAWAL, f"{self._said(taken)} stays behind")
+
+    def ended(self, batch: Batch, reply: PutReply | None) -> None:
+        """Check that a stream whose requests fail one after the other sends them less and less often."""
+        if not isinstance(reply, Failure) or not verdict_of(reply.code, reply.status).retry:
+            self._failures.pop(batch.stream_name, None)
+            return
+        if verdict_of(reply.code, reply.status).scope is Scope.SHARD and len(batch.records) == 1:
+            return  # one shard's trouble does not hold up the others
+        failures, since_ns = self._failures.get(batch.stream_name, (0, self._clock()))
+        self._failures[batch.stream_name] = (failures + 1, since_ns)
+        least_ns = PACED_BACKOFFS * self._scenario.limits.backoff_max_ns
+        if failures >= FAILURES_PACED and self._clock() - since_ns < least_ns:
+            raise self._promises.note(Rule.PACE, f"{failures} requests of {self._name} have failed in a row")
 
     def withdrawing(self, records: Sequence[Record]) -> None:
         """Note that records are to be withdrawn, if they wait."""
@@ -171,6 +220,8 @@ class Account:
             taken.batches.append(batch)
             if taken.outcome is not None:
                 raise self._promises.note(Rule.ONE_OUTCOME, f"{self._said(taken)} is sent after its outcome")
+            if record.deadline_at_ns <= now_ns:
+                raise self._promises.note(Rule.LATE, f"{self._said(taken)} is sent after its deadline")
             if taken.attempts == record.attempts:
                 continue  # the half of a refused request: nothing of that was taken
             taken.attempts = record.attempts
@@ -253,6 +304,7 @@ class Account:
         if taken is None or taken.outcome is not None:
             raise self._promises.note(Rule.ONE_OUTCOME, f"{record.data[:24]} has an outcome too many")
         taken.outcome = record.state
+        taken.settled_at_ns = now_ns
         self.settled += 1
         self.open_by_stream[taken.stream_name] -= 1
         self._open_changed(-1)

@@ -78,9 +78,11 @@ class Producer:
         self._made += 1
         index = random.randrange(scenario.keys)
         partition_key = f"key-{index}" if index % 4 == 0 else f"key-{index}-of-{self._number}"
-        guilty = random.random() < scenario.faults.guilty
-        # three bytes are four characters of base64: a guilty one shows
-        head = f"{'guilty' if guilty else 'record'}{self._number:03d}{self._made:06d}"
+        kind = "guilty" if random.random() < scenario.faults.guilty else "record"
+        if scenario.habits[self._number].shares_id:
+            kind = "shared"
+        # three bytes are four characters of base64: its kind shows
+        head = f"{kind}{self._number:03d}{self._made:06d}"
         size_bytes = max(random.choice(scenario.sizes), len(head) + len(partition_key))
         if scenario.frontend:
             data = b64encode(head.ljust(size_bytes - len(partition_key), ".").encode()).decode()

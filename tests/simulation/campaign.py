@@ -3,7 +3,7 @@
     python -m tests.simulation --hours 10000 --from-seed 0 --jobs 2
     python -m tests.simulation --seed 39                             repeats one
 
-Prints the promise that a seed breaks, with the command that repeats it, and goes on; the exit code says whether any did.
+Tells which promise a seed breaks, and the command that repeats it, and goes on; the exit code says whether any did.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from itertools import count
 from multiprocessing import get_context
 from typing import TYPE_CHECKING
 
-from tests.simulation.run import Result, Simulation, virtual_hours
+from tests.simulation.run import Result, Simulation
 from tests.simulation.scenario import Scenario
 from tests.support.planted_bugs import BUGS, planted
 
@@ -24,6 +24,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
 PROGRESS_SECONDS = 30.0
+
+
+def say(text: object) -> None:
+    """Print at once, for whoever follows the output."""
+    print(text, flush=True)  # noqa: T201 - a command
 
 
 class Total:
@@ -54,8 +59,9 @@ class Total:
 
     def line(self) -> str:
         """Return the progress in a line."""
+        records = self.counts["records accepted"]
         return (
-            f"{self.virtual_hours:,.0f} virtual hours, {self.seeds:,} seeds, {self.counts['records accepted']:,} records, "
+            f"{self.virtual_hours:,.0f} virtual hours, {self.seeds:,} seeds, {records:,} records, "
             f"{self.events:,} events, {len(self.failed)} broken"
         )
 
@@ -96,9 +102,9 @@ def run_one(seed: int, bug: str | None) -> int:
         result, cpu_seconds = run_seed(seed)
     total = Total()
     total.add(result, cpu_seconds)
-    print(Scenario.drawn(seed))
-    print(total.report())
-    print(f"{'trace':40} {result.digest}")
+    say(Scenario.drawn(seed))
+    say(total.report())
+    say(f"{'trace':40} {result.digest}")
     if result.broken is None:
         return 0
     traceback.print_exception(result.broken)
@@ -112,16 +118,16 @@ def run_many(seeds: Iterable[int], hours: float, jobs: int) -> int:
     for result, cpu_seconds in _results(seeds, jobs):
         total.add(result, cpu_seconds)
         if result.broken is not None:
-            print(f"seed {result.seed}: {result.broken}\n  repeat: {command_of(result.seed)}", flush=True)
+            say(f"seed {result.seed}: {result.broken}\n  repeat: {command_of(result.seed)}")
         if time.monotonic() - told_at > PROGRESS_SECONDS:
             told_at = time.monotonic()
-            print(f"{told_at - began:6.0f} s  {total.line()}", flush=True)
+            say(f"{told_at - began:6.0f} s  {total.line()}")
         if total.virtual_hours >= hours:
             break
-    print(total.report())
-    print(f"{'seconds':40} {time.monotonic() - began:>14,.1f}")
+    say(total.report())
+    say(f"{'seconds':40} {time.monotonic() - began:>14,.1f}")
     if total.failed:
-        print(f"broken seeds: {', '.join(str(result.seed) for result in total.failed)}")
+        say(f"broken seeds: {', '.join(str(result.seed) for result in total.failed)}")
     return 1 if total.failed else 0
 
 
@@ -133,9 +139,9 @@ def find_bug(bug: str, seeds: Iterable[int]) -> int:
             result, _ = run_seed(seed)
         if result.broken is not None:
             took = time.process_time() - began
-            print(f"{bug}: seed {seed}, {result.broken.rule.name} after {took:.1f} s of CPU: {result.broken.detail}")
+            say(f"{bug}: seed {seed}, {result.broken.rule.name} after {took:.1f} s of CPU: {result.broken.detail}")
             return 0
-    print(f"{bug}: not found")
+    say(f"{bug}: not found")
     return 1
 
 

@@ -11,7 +11,7 @@ from proxy.core.record import Record
 from tests.simulation.calls import CallMade, Producer, read_reply, request_of
 
 if TYPE_CHECKING:
-    from proxy.kinesis.http import Reply
+    from proxy.kinesis.http import Reply, Request
     from tests.simulation.calls import Answered
     from tests.simulation.fleet import Fleet
     from tests.simulation.proxies import SimulatedProxy
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from tests.simulation.world import World
 
 BACKOFF_SECONDS_MAX = 20.0
+SHARED_ID = "configured for ever"
 CUT_WITHIN_SECONDS = 1.0
 NOBODY_SERVES_SECONDS = 0.5
 
@@ -68,13 +69,15 @@ class Client:
                     return
                 made = CallMade(answered.failed, made.single, made.ordered)
                 await self._back_off(1, 0)
+                if self.stopping:
+                    return
         finally:
             self._calls -= 1
 
     async def _tries(self, made: CallMade, stream: SimulatedStream) -> Answered | None:
         """Try one call under one invocation id; None if its client has given up without an answer."""
         habits, counts = self._habits, self._trace.counts
-        invocation_id = f"{self._random.getrandbits(128):032x}"
+        invocation_id = SHARED_ID if habits.shares_id else f"{self._random.getrandbits(128):032x}"
         answered: Answered | None = None
         counts["calls"] += 1
         for attempt in range(1, habits.tries + 1):
@@ -82,10 +85,12 @@ class Client:
             if proxy is None:
                 counts["attempts unconnected"] += 1
                 await asyncio.sleep(NOBODY_SERVES_SECONDS)
+                if self.stopping:
+                    break
                 continue
             counts["attempts"] += 1
             request = request_of(made, stream, invocation_id, attempt, habits.tries)
-            reply = await self._exchange(proxy, proxy.request(request))
+            reply = await self._exchange(proxy, request, made)
             if reply is not None:
                 answered = read_reply(reply, made, stream, self._promises)
                 counts[f"answer {reply.status} {answered.code or ''}".rstrip()] += 1
@@ -97,10 +102,14 @@ class Client:
             if self.stopping or attempt == habits.tries:
                 break
             await self._back_off(attempt, 0 if answered is None else answered.retry_after_seconds)
+            if self.stopping:
+                break
         return answered
 
-    async def _exchange(self, proxy: SimulatedProxy, task: asyncio.Task[Reply]) -> Reply | None:
+    async def _exchange(self, proxy: SimulatedProxy, request: Request, made: CallMade) -> Reply | None:
         """Wait for an answer as long as this client does; None when the connection is cut before."""
+        task = proxy.request(request)
+        data = [item.data for item in made.items]
         timeout = self._habits.timeout_seconds
         cut = self._random.random() < self._habits.cut
         if cut:
@@ -109,11 +118,12 @@ class Client:
         if not task.done():
             self._trace.counts["connections cut" if cut else "client timeouts"] += 1
             self._proxy = None
-            proxy.cut(task)
+            proxy.cut(request, data)
             return None
         if cut and self._random.random() < 0.5:
             self._trace.counts["answers lost"] += 1
             self._proxy = None
+            proxy.cut(request, ())
             return None
         return task.result()
 

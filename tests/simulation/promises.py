@@ -22,8 +22,12 @@ class Rule(StrEnum):
     BOOKS = "received = acknowledged + refused + expired + withdrawn + open, recounted from the records"
     ANSWER = "each call gets one answer, in the form that the service gives"
     WITHDRAWAL = "what its client left behind is taken back if it waits, and only then"
+    JOIN = "an attempt at a call that is open, or whose answer reached nobody, writes nothing twice"
     SEQUENCE = "the sequence numbers of a key increase"
     FINISH = "after the faults end everything finishes"
+    ALIVE = "once the service is well a new record is acknowledged"
+    MAP = "once the service is well a shard map that is contradicted is replaced by the true one"
+    PACE = "a request that fails again and again is sent less and less often"
     DRAIN = "a drain ends in its time, with an outcome for every record"
     DEFECT = "nothing raises where nothing may"
 

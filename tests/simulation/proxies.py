@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from proxy.core.buffer import Buffer
 from proxy.core.limits import MILLISECOND_NS
 from proxy.driver import Driver
+from proxy.frontend.calls import UndeliveredLimits
 from proxy.frontend.handler import Frontend, FrontendSettings
 from tests.simulation.account import Account
 from tests.simulation.network import Network
@@ -16,7 +17,7 @@ from tests.simulation.promises import Rule
 from tests.support.invariants import check_after_poll, check_stream
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from proxy.core.batch import Batch
     from proxy.core.batch import Reply as PutReply
@@ -30,7 +31,6 @@ RECOUNT_SHARE = 0.3
 CHEAP_LANES_MAX = 64
 DRAIN_GRACE_NS = 3 * MILLISECOND_NS
 ANSWER_SECONDS = 1.0
-CLIENTS_GONE = "the client is gone"
 
 
 class ObservedDriver(Driver):
@@ -67,6 +67,8 @@ class ObservedDriver(Driver):
 
     def _answered(self, stream: Stream, batch: Batch, task: asyncio.Task[PutReply]) -> None:
         self._account.returned(batch)
+        failed = task.cancelled() or task.exception() is not None
+        self._account.ended(batch, None if failed else task.result())
         super()._answered(stream, batch, task)
 
     def _report_defect(self, event: str, stream: Stream, error: BaseException, now_ns: int) -> None:
@@ -89,10 +91,11 @@ class ObservedDriver(Driver):
         require(len(self.streams) <= self._scenario.streams_max, Rule.BOUNDS, "streams")
         opened = sum([each.open_records for each in self.streams.values()])
         require(buffer.records == opened, Rule.BOOKS, f"{buffer.records} buffered, {opened} open")
-        # another stream may have outcomes that are not told yet; a stream may have been known by its ARN before
-        opened = sum([each.open_records for each in self.streams.values() if each.name == stream.name])
+        # other streams may have outcomes that are not told yet: so may one of that name that is known by its ARN
+        namesakes = [each.open_records for each in self.streams.values() if each.name == stream.name]
         unanswered = self._account.open_by_stream[stream.name]
-        require(unanswered == opened, Rule.BOOKS, f"{unanswered} have no outcome, {opened} are open")
+        if len(namesakes) == 1:
+            require(unanswered == sum(namesakes), Rule.BOOKS, f"{unanswered} without an outcome, {namesakes} open")
         lanes = len(stream.lanes)
         if lanes <= CHEAP_LANES_MAX or self._affords(lanes / CHEAP_LANES_MAX):
             self._held(Rule.IDLE, lambda: check_after_poll(stream, now_ns, self._scenario.limits.linger_ns))
@@ -143,7 +146,8 @@ class SimulatedProxy:
         network = Network(world, self.account, name)
         random = Random(f"proxy {world.scenario.seed} {name}").random  # noqa: S311 - a simulation, not a secret
         self.driver = ObservedDriver(world, self.account, network, random)
-        settings = FrontendSettings(frozenset(), "forwarded_operations")
+        undelivered = UndeliveredLimits(calls_max=world.scenario.undelivered_calls_max)
+        settings = FrontendSettings(frozenset(), "forwarded_operations", undelivered=undelivered)
         self.frontend = Frontend(self.driver, network, settings, world.clock)
         self._handlers: dict[asyncio.Task[Reply], None] = {}
 
@@ -153,15 +157,28 @@ class SimulatedProxy:
         return len(self._handlers)
 
     def request(self, request: Request) -> asyncio.Task[Reply]:
-        """Send a request on a connection of its own; the answer, once it is there, is on its way for no time."""
+        """Send a request on a connection of its own; an answer takes no time to arrive."""
         task = asyncio.get_running_loop().create_task(self.frontend.handle(request))
         self._handlers[task] = None
         task.add_done_callback(self._handlers.pop)
         return task
 
-    def cut(self, task: asyncio.Task[Reply]) -> None:
-        """Cut the connection of a request: its client is gone."""
-        task.cancel(CLIENTS_GONE)
+    def cut(self, request: Request, data: Iterable[str]) -> None:
+        """Cut the connection of a request: its client has left, as the transport then says.
+
+        Args:
+            request: whose answer has not arrived as a whole.
+            data: of its records.
+        """
+        request.leave()
+        self.account.left(data)
+        self.check_calls()
+
+    def check_calls(self) -> None:
+        """Check the bounds on what is kept of calls."""
+        calls, limit = self.frontend._calls, self._scenario.undelivered_calls_max
+        if calls.undelivered > min(limit, calls.known):
+            raise self._promises.note(Rule.BOUNDS, f"{calls.undelivered} calls undelivered of {calls.known}")
 
     async def stop(self) -> None:
         """Shut down as `serve` does: take nothing new, drain, let the answers out, close."""

@@ -13,6 +13,7 @@ import structlog
 from tests.simulation.clients import Client
 from tests.simulation.fleet import Fleet
 from tests.simulation.promises import BrokenPromiseError, Promises, Rule
+from tests.simulation.recovery import check_recovery
 from tests.simulation.service import STRETCHES, SimulatedService, seconds
 from tests.simulation.trace import Trace
 from tests.simulation.world import World
@@ -176,6 +177,8 @@ class Simulation:
                 raise self.promises.note(Rule.FINISH, f"{left} records and {proxy.open_calls} calls of {proxy.name}")
             for known in proxy.driver.streams.values():
                 proxy.driver.recount(known)
+            proxy.check_calls()
+        await check_recovery(self.fleet, self.service, self.promises)
         await self.fleet.stop()
 
     async def _end_under_way(self) -> None:

@@ -72,6 +72,7 @@ class Habits:
         records_max: records of one call; 1 uses PutRecord.
         calls_max: calls at once.
         cut, vanishes: shares of attempts cut at any moment, and then tried again or not.
+        shares_id: whether it sends one invocation id for all its calls, the same as other such clients.
     """
 
     tries: int = 3
@@ -83,6 +84,7 @@ class Habits:
     calls_max: int = 8
     cut: float = 0
     vanishes: float = 0
+    shares_id: bool = False
 
 
 @dataclass(frozen=True)
@@ -122,7 +124,7 @@ class Scenario:
         keys: partition keys; every fourth is shared by all clients.
         sizes: record sizes in bytes, drawn evenly.
         latency_ms: least and most of each way, of most requests.
-        buffer_records_max, buffer_bytes_max, streams_max: bounds of each proxy.
+        buffer_records_max, buffer_bytes_max, streams_max, undelivered_calls_max: bounds of each proxy.
         drain_timeout_ms: of each shutdown.
         ends_well: faults end before the end, and everything must finish; otherwise all proxies shut down under way.
     """
@@ -143,6 +145,7 @@ class Scenario:
     buffer_records_max: int = 20_000
     buffer_bytes_max: int = 64 * 1024 * 1024
     streams_max: int = 16
+    undelivered_calls_max: int = 10_000
     drain_timeout_ms: int = 3_000
     ends_well: bool = True
 
@@ -150,6 +153,55 @@ class Scenario:
         """Return a stream's limits."""
         number = int(stream_name.rpartition("-")[2])
         return replace(self.limits, ordering=self.streams[number].ordering)
+
+    @classmethod
+    def dense(cls, seed: int) -> Scenario:
+        """Draw a short scenario in which every fault is likely: what a mistake in the proxy shows itself in soon."""
+        draw = Random(f"dense {seed}")  # noqa: S311 - a simulation, not a secret
+        return cls(
+            seed=seed,
+            frontend=seed % 3 > 0,
+            proxies=draw.choice((1, 1, 2)),
+            streams=(StreamShape(draw.choice((1, 2, 4))), StreamShape(2, by_arn=seed % 2 > 0)),
+            phases=(Phase("burst", 1.5, 120), Phase("idle", 5), Phase("burst", 1.5, 120)),
+            habits=(
+                Habits(3, 3, 0.1, records_max=8, cut=0.1, vanishes=0.2),
+                Habits(5, 60, 0, resends=2, records_max=20, calls_max=32, cut=0.1),
+                Habits(3, 1, 0.02, heeds_retry_after=True, calls_max=32, records_max=1, shares_id=True),
+                Habits(5, 1, 0.02, calls_max=32, records_max=1, shares_id=True, cut=0.2),
+            ),
+            faults=Faults(
+                throttled=0.05,
+                ill=0.05,
+                unknown=0.01,
+                guilty=0.01,
+                failed=0.05,
+                unknown_request=0.03,
+                reset_before=0.03,
+                reset_after=0.03,
+                black_hole=0.02,
+                short=0.05,
+                long=0.02,
+                slow=0.02,
+                map_stale=0.2,
+                ill_stretches=1,
+                reshards=1,
+                restarts=1 if seed % 4 == 3 else 0,
+            ),
+            limits=StreamLimits(
+                batch_records_max=draw.choice((500, 20)),
+                delivery_timeout_ns=draw.choice((800, 2_500)) * MILLISECOND_NS,
+                shard_records_per_second=draw.choice((40, 200)),
+                shard_bytes_per_second=draw.choice((20_000, 200_000)),
+            ),
+            keys=draw.choice((4, 40)),
+            sizes=(60, 200),
+            latency_ms=(2, 30),
+            buffer_records_max=draw.choice((20_000, 100)),
+            undelivered_calls_max=draw.choice((10_000, 2)),
+            drain_timeout_ms=draw.choice((50, 1_000)),
+            ends_well=seed % 4 != 2,
+        )
 
     @classmethod
     def drawn(cls, seed: int) -> Scenario:
@@ -185,6 +237,7 @@ class Scenario:
             buffer_records_max=draw.choice((20_000, 20_000, 300, 20)),
             buffer_bytes_max=draw.choice((64 * 1024 * 1024, 64 * 1024 * 1024, 200_000)),
             streams_max=draw.choice((16, 16, 2)),
+            undelivered_calls_max=draw.choice((10_000, 10_000, 2)),
             drain_timeout_ms=draw.choice((50, 1_000, 3_000, 10_000)),
             ends_well=draw.random() < 0.7,
         )
@@ -249,6 +302,7 @@ def _habits(draw: Random) -> Habits:
         calls_max=draw.choice((1, 8, 64)),
         cut=draw.choice((0, 0, 0.05)),
         vanishes=draw.choice((0, 0, 0.05)),
+        shares_id=draw.random() < 0.1,
     )
 
 

@@ -24,6 +24,7 @@ from proxy.core.settlement import Settlement
 from proxy.core.stream import Stream
 from proxy.core.token_bucket import TokenBucket
 from proxy.driver import Driver
+from proxy.frontend.calls import Call, Calls
 from tests.simulation.promises import Rule
 
 if TYPE_CHECKING:
@@ -73,9 +74,8 @@ def _bug(owner: type, method: str, *rules: Rule) -> Callable[[Any], Any]:
     """Register a function as a bug of its own name."""
 
     def register(function: Any) -> Any:  # noqa: ANN401 - a method of any signature
-        assert method in owner.__dict__
-        name = getattr(function, "__func__", function).__name__
-        BUGS[name] = Bug(owner, method, function, frozenset(rules))
+        static = isinstance(owner.__dict__[method], staticmethod)
+        BUGS[function.__name__] = Bug(owner, method, staticmethod(function) if static else function, frozenset(rules))
         return function
 
     return register
@@ -93,7 +93,6 @@ def retried_to_the_back(self: KeyQueue, record: Record) -> None:
 
 
 @_bug(LaneSchedule, "_take", Rule.KEY_TWICE)
-@staticmethod
 def released_when_sent(lane: Lane, key_queue: KeyQueue, records: list[Record], now_ns: int) -> None:
     """A key stays listed while it has a record in flight."""
     record = key_queue.popleft()
@@ -223,6 +222,38 @@ def withdraws_what_is_in_flight(self: Stream, records: Sequence[Record]) -> None
     _withdraw(self, records)
 
 
+# Calls
+
+
+@_bug(Call, "has_body", Rule.TRUTH, Rule.ANSWER)
+def joins_across_bodies(self: Call, body: bytes) -> bool:
+    """An attempt joins any call that has its id, whatever it puts."""
+    del self, body
+    return True
+
+
+@_bug(Calls, "find", Rule.JOIN)
+def nothing_is_joined(self: Calls, identity: object, request: object) -> None:
+    """Every attempt is queued as a call of its own."""
+    del self, identity, request
+
+
+_keep = Calls._keep
+
+
+@_bug(Calls, "_keep", Rule.BOUNDS)
+def undelivered_answers_pile_up(self: Calls, call: Call) -> None:
+    """Answers that reached nobody are kept beyond their bound."""
+    with _replaced(Calls, "_shrink", lambda *_: None):
+        _keep(self, call)
+
+
+@_bug(Calls, "_abandon", Rule.WITHDRAWAL)
+def unsent_records_stay_behind(self: Calls, call: Call) -> None:
+    """A client that leaves leaves its records in the queue."""
+    call.orphan_settled = self._keep
+
+
 # Time
 
 _set_timer = Driver._set_timer
@@ -253,11 +284,8 @@ def retries_without_backoff(self: Backoff, failures: int) -> int:
 
 # Limits and bounds
 
-_take_tokens = TokenBucket.take
-
 
 @_bug(LaneSchedule, "_take", Rule.LIMITS)
-@staticmethod
 def retries_take_no_tokens(lane: Lane, key_queue: KeyQueue, records: list[Record], now_ns: int) -> None:
     """Only the first attempt of a record counts against its shard's limits."""
     record = key_queue.popleft()
