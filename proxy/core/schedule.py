@@ -150,7 +150,7 @@ class LaneSchedule:
             del lane.ready[key_queue]
             key_queue.popleft()
             key_queue.muted = True
-            lane.limit.take(size_bytes, now_ns)
+            lane.take(size_bytes, now_ns)
             records.append(record)
             gave = True
             room_bytes -= size_bytes

@@ -105,8 +105,7 @@ class Settlement:
             lane = lane_of_flight(record)
             if result.shard_id is not None and result.sequence_number is not None:
                 self._acknowledge(record, result.shard_id, result.sequence_number, answer.encryption_type)
-                if lane.troubles:
-                    healthy[lane] = None
+                healthy[lane] = None
                 if map_was_known and self._queues.lanes.contradicts(lane, result.shard_id):
                     self._ledger.counters.mispredicted_records += 1
                     self._map_fetch.doubt(batch.sent_at_ns, now_ns)
@@ -117,8 +116,8 @@ class Settlement:
         for lane in troubled:
             lane.back_off(batch.sent_at_ns, now_ns, self._backoff)
         for lane in healthy:
-            if lane not in troubled:
-                lane.recovered()
+            if lane not in troubled and lane.recovered(batch.sent_at_ns, now_ns):
+                self._queues.schedule.reconsider(lane)
 
     def _wants_retry(self, record: Record, result: Result) -> bool:
         """Judge one record's error: note it for a retry and return True, or refuse the record."""
@@ -129,7 +128,7 @@ class Settlement:
             self._refuse(record, code, result.error_message)
             return False
         if code == verdicts.THROUGHPUT_EXCEEDED:
-            lane_of_flight(record).throttled_records += 1
+            lane_of_flight(record).throttled(record.size_bytes)
         record.error_code, record.error_message = verdict.expired_as, result.error_message
         return True
 
@@ -164,7 +163,7 @@ class Settlement:
             return
         lane = lane_of_flight(batch.records[0])
         if failure.code == verdicts.THROUGHPUT_EXCEEDED:
-            lane.throttled_records += 1
+            lane.throttled(batch.records[0].size_bytes)
         lane.back_off(batch.sent_at_ns, now_ns, self._backoff)
 
     def _split(self, records: list[Record], now_ns: int) -> None:

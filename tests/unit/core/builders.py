@@ -46,7 +46,8 @@ def shard_id_of(index: int) -> str:
 
 def unlimited(**limits: int) -> StreamLimits:
     """Return limits under which no shard holds anything back, for tests of everything else."""
-    return StreamLimits(**({"shard_records_per_second": 0, "shard_bytes_per_second": 0} | limits))
+    everything: dict[str, Any] = {"shard_records_per_second": 0, "shard_bytes_per_second": 0} | limits
+    return StreamLimits(**everything)
 
 
 def state_of(record: Record) -> State:
