@@ -12,6 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from proxy.core.lane import Lane
+from proxy.core.rate_control import FixedRate
 from proxy.core.shard_map import ShardMap
 from proxy.core.token_bucket import ShardLimit
 
@@ -75,8 +76,9 @@ class Lanes:
         self._auto_distribution = auto_distribution
         limits = self._limits
         careful_shards = len(shards) if auto_distribution else 1
-        self._careful.limit.records.rate_per_second = limits.shard_records_per_second * careful_shards
-        self._careful.limit.bytes.rate_per_second = limits.shard_bytes_per_second * careful_shards
+        self._careful.limit.change_nominal(
+            limits.shard_records_per_second * careful_shards, limits.shard_bytes_per_second * careful_shards, now_ns
+        )
         if auto_distribution:
             self._map = None
             self._by_shard_id = {}
@@ -92,4 +94,7 @@ class Lanes:
         limit = ShardLimit(
             limits.shard_records_per_second, limits.shard_bytes_per_second, limits.shard_burst_ns, now_ns
         )
-        return Lane(shard_id, limit)
+        unlimited = not (limits.shard_records_per_second or limits.shard_bytes_per_second)
+        rate = FixedRate() if unlimited else limits.rate_control(now_ns)
+        limit.scale(rate.ratio, now_ns)
+        return Lane(shard_id, limit, rate)

@@ -5,7 +5,10 @@ told. Codes are the service's own (`__type` or per-record `ErrorCode`) plus the 
 uses for what never reached the service or never came back. A code that is not in the table is retried until the
 deadline, so that a new error of the service can strand nothing.
 
-Source: PutRecord and PutRecords API reference, Common Errors.
+An answer may come from what stands between (a load balancer, an HTTP proxy), which knows no codes of the service: then
+the status alone speaks, and has a local code of its own here.
+
+Source: PutRecord and PutRecords API reference, Common Errors; RFC 9110 and RFC 6585 for statuses.
 """
 
 from __future__ import annotations
@@ -20,11 +23,18 @@ CONNECTION_RESET = "ConnectionReset"
 MALFORMED_RESPONSE = "MalformedResponse"
 WRONG_RESULT_COUNT = "WrongResultCount"
 SHUTTING_DOWN = "ShuttingDown"
+# a status without a code
+REQUEST_TOO_LARGE = "RequestTooLarge"
+TOO_MANY_REQUESTS = "TooManyRequests"
+BAD_GATEWAY = "BadGateway"
+SERVICE_UNAVAILABLE = "ServiceUnavailable"
+GATEWAY_TIMEOUT = "GatewayTimeout"
 
 THROUGHPUT_EXCEEDED = "ProvisionedThroughputExceededException"
 INTERNAL_FAILURE = "InternalFailure"
 
 STATUS_REQUEST_TOO_LARGE = 413
+STATUS_TOO_MANY_REQUESTS = 429
 
 
 class Scope(Enum):
@@ -51,6 +61,11 @@ class Verdict:
     expired_as: str = INTERNAL_FAILURE
     refresh_map: bool = False
 
+    @property
+    def throttled(self) -> bool:
+        """Whether the service is well and wants to be asked less."""
+        return self.expired_as == THROUGHPUT_EXCEEDED
+
 
 _SHARD_THROTTLED = Verdict(retry=True, scope=Scope.SHARD, expired_as=THROUGHPUT_EXCEEDED)
 _SHARD_ILL = Verdict(retry=True, scope=Scope.SHARD)
@@ -64,7 +79,7 @@ VERDICTS: dict[str, Verdict] = {
     INTERNAL_FAILURE: _SHARD_ILL,
     "InternalFailureException": _SHARD_ILL,
     "InternalServerError": _SHARD_ILL,
-    "ServiceUnavailable": _STREAM_ILL,
+    SERVICE_UNAVAILABLE: _STREAM_ILL,
     "ServiceUnavailableException": _STREAM_ILL,
     "LimitExceededException": _STREAM_THROTTLED,
     "KMSThrottlingException": _STREAM_THROTTLED,
@@ -72,16 +87,20 @@ VERDICTS: dict[str, Verdict] = {
     "Throttling": _STREAM_THROTTLED,
     "RequestLimitExceeded": _STREAM_THROTTLED,
     "SlowDown": _STREAM_THROTTLED,
+    "TooManyRequestsException": _STREAM_THROTTLED,
+    TOO_MANY_REQUESTS: _STREAM_THROTTLED,
     # the proxy's own credentials or clock: no fault of the caller's, and they get renewed
     "ExpiredToken": _STREAM_ILL,
     "ExpiredTokenException": _STREAM_ILL,
     "IncompleteSignature": _STREAM_ILL,
     "IncompleteSignatureException": _STREAM_ILL,
+    "InvalidAccessKeyId": _STREAM_ILL,
     "InvalidClientTokenId": _STREAM_ILL,
     "InvalidSignatureException": _STREAM_ILL,
     "MissingAuthenticationToken": _STREAM_ILL,
     "MissingAuthenticationTokenException": _STREAM_ILL,
     "RequestExpired": _STREAM_ILL,
+    "RequestTimeTooSkewed": _STREAM_ILL,
     "SignatureDoesNotMatch": _STREAM_ILL,
     "UnrecognizedClientException": _STREAM_ILL,
     CONNECT_FAILED: _STREAM_ILL,
@@ -90,6 +109,8 @@ VERDICTS: dict[str, Verdict] = {
     CONNECTION_RESET: _STREAM_ILL,
     MALFORMED_RESPONSE: _STREAM_ILL,
     WRONG_RESULT_COUNT: _STREAM_ILL,
+    BAD_GATEWAY: _STREAM_ILL,
+    GATEWAY_TIMEOUT: _STREAM_ILL,
     SHUTTING_DOWN: _STREAM_ILL,
     # the stream, its key or our rights: every record of the stream would meet it
     "ResourceNotFoundException": Verdict(retry=False, scope=Scope.STREAM, refresh_map=True),
@@ -103,6 +124,7 @@ VERDICTS: dict[str, Verdict] = {
     "KMSNotFoundException": _STREAM_REFUSED,
     "KMSOptInRequired": _STREAM_REFUSED,
     # one record can be the reason: split until it is alone
+    REQUEST_TOO_LARGE: _RECORD_REFUSED,
     "InvalidArgumentException": _RECORD_REFUSED,
     "SerializationException": _RECORD_REFUSED,
     "ValidationException": _RECORD_REFUSED,
@@ -112,7 +134,7 @@ UNKNOWN_CODE = Verdict(retry=True, scope=Scope.STREAM)
 
 
 def verdict_of(code: str, status: int = 0) -> Verdict:
-    """Return what an error code means; a code that nobody knows is retried.
+    """Return what an error code means; a code that nobody knows is judged by its status, and retried.
 
     Args:
         code: the service's or a local code.
@@ -121,4 +143,7 @@ def verdict_of(code: str, status: int = 0) -> Verdict:
     """
     if status == STATUS_REQUEST_TOO_LARGE:
         return _RECORD_REFUSED
-    return VERDICTS.get(code, UNKNOWN_CODE)
+    verdict = VERDICTS.get(code)
+    if verdict is None:
+        return _STREAM_THROTTLED if status == STATUS_TOO_MANY_REQUESTS else UNKNOWN_CODE
+    return verdict

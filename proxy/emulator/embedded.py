@@ -2,18 +2,20 @@
 
 Faults that live on a connection become what a connection would have made of them: a reset is a failure whose records
 may have been written, since nothing tells the sender which kind of reset it was. So is a status of 500: the service
-promises nothing about what it did before it failed. Slow answers need a wire and do not occur.
+promises nothing about what it did before it failed. Slow answers need a wire and do not occur; a request that takes
+longer than it may has failed, and has written nothing, but its sender cannot know that.
 
 Must never know: how records are queued and batched.
 """
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 from proxy.core.batch import Answer, Failure, Written
 from proxy.core.shard_map import Shard, StreamSummary
-from proxy.core.verdicts import CONNECTION_RESET
+from proxy.core.verdicts import CONNECTION_RESET, REQUEST_TIMEOUT
 from proxy.emulator import writing
 from proxy.emulator.model import SERVING
 from proxy.emulator.service import ENCRYPTION_TYPE
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from proxy.kinesis.http import Reply, Request
 
 _RESET = Failure(CONNECTION_RESET, "Connection reset by the embedded upstream.", Written.UNKNOWN)
+_TIMEOUT = Failure(REQUEST_TIMEOUT, "The embedded upstream did not answer in time.", Written.UNKNOWN)
 # As over a wire: the service often sends no message with it.
 _ERROR = Failure(errors.InternalFailure.code, None, Written.UNKNOWN, errors.InternalFailure.status)
 
@@ -61,7 +64,11 @@ class EmbeddedUpstream:
         """Write a batch, as PutRecords or, where it is ordered, as PutRecord."""
         operation = "PutRecord" if batch.ordered else "PutRecords"
         self.service.requests[operation] += 1
-        faults = await self.service.meet(operation, batch.stream_name)
+        try:
+            async with asyncio.timeout(batch.timeout_ns / 1e9 if batch.timeout_ns else None):
+                faults = await self.service.meet(operation, batch.stream_name)
+        except TimeoutError:
+            return _TIMEOUT
         if faults.reset_before:
             return _RESET
         if faults.request_error:

@@ -13,6 +13,7 @@ Must never know: queues, shards' limits, what an error means for a record.
 from __future__ import annotations
 
 import asyncio
+import math
 import random as random_module
 import time
 from dataclasses import dataclass
@@ -27,6 +28,7 @@ from proxy.core.batch import Answer, Failure
 from proxy.kinesis.errors import InternalFailure, LimitExceededException
 from proxy.kinesis.front_door import codec_of, error_reply
 from proxy.kinesis.http import Reply
+from proxy.log import Occasional
 from proxy.upstream import wire
 from proxy.upstream.control import ControlPlane
 from proxy.upstream.counters import (
@@ -51,7 +53,7 @@ from proxy.upstream.endpoint import (
 )
 from proxy.upstream.failures import malformed
 from proxy.upstream.settings import UpstreamConfigurationError, UpstreamSettings
-from proxy.upstream.signed_http import HttpLimits, HttpReply, SignedHttp
+from proxy.upstream.signed_http import REPEATED_EVENT_INTERVAL_NS, HttpLimits, HttpReply, SignedHttp
 from proxy.upstream.signing import Signer
 
 if TYPE_CHECKING:
@@ -109,6 +111,7 @@ class AwsUpstream:
         self._random = random
         self._parts: _Parts | None = None
         self._forwards_in_flight = 0
+        self._occasional = Occasional(REPEATED_EVENT_INTERVAL_NS)
         self.counters = UpstreamCounters()
 
     @property
@@ -131,10 +134,11 @@ class AwsUpstream:
             endpoints = Endpoints(session, region, override)
             roots = trusted_roots(session)
             tls = await asyncio.to_thread(tls_context, roots)
+            signer = Signer(region, self._wall_clock)
             keeper = CredentialKeeper(
                 _finder(session, made_up=override is not None and is_loopback(override)),
                 self.counters,
-                self._wall_clock,
+                signer.now,
                 self._random,
                 settings.credentials_wait_ms / 1000,
             )
@@ -143,7 +147,6 @@ class AwsUpstream:
             await control.open()
         except BotoCoreError as error:
             raise UpstreamConfigurationError(f"the AWS configuration cannot be used: {error}") from error
-        signer = Signer(region, self._wall_clock)
         proxy = proxy_of(endpoints.regional)
         self._parts = _Parts(
             region=region,
@@ -206,9 +209,21 @@ class AwsUpstream:
         finally:
             self._forwards_in_flight -= 1
         if isinstance(reply, Failure):
-            _log.warning("forward_failed", operation=operation, code=reply.code, reason=reply.message)
+            self._report_forward(operation, reply)
             return error_reply(request, InternalFailure())
         return Reply(reply.status, reply.body, {name: value for name, value in reply.headers.items() if _is_kept(name)})
+
+    def _report_forward(self, operation: str, failure: Failure) -> None:
+        """Log that a forward failed, the first of its kind at once and then now and again."""
+        held_back = self._occasional.admit((failure.code,), time.monotonic_ns())
+        if held_back is not None:
+            _log.warning(
+                "forward_failed",
+                operation=operation,
+                code=failure.code,
+                reason=failure.message,
+                held_back=held_back,
+            )
 
     async def _put_records(self, batch: Batch) -> PutReply:
         reply = await self._post_put(batch, PUT_RECORDS, wire.encode_put_records(batch))
@@ -230,6 +245,7 @@ class AwsUpstream:
             TARGET_PREFIX + operation,
             wire.CONTENT_TYPE,
             body,
+            batch.timeout_ns / 1e9 if batch.timeout_ns else math.inf,
         )
         return reply.failure if isinstance(reply, HttpReply) and reply.failure is not None else reply
 

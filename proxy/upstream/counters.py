@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from proxy.core.batch import Written
 from proxy.core.counters import LATENCY_BOUNDS_SECONDS, Histogram
+from proxy.core.verdicts import verdict_of
 
 if TYPE_CHECKING:
     from proxy.core.batch import Failure
@@ -24,18 +25,6 @@ FORWARD = "Forward"
 
 OPERATIONS = (PUT_RECORD, PUT_RECORDS, LIST_SHARDS, DESCRIBE_STREAM_SUMMARY, FORWARD)
 PUTS = frozenset({PUT_RECORD, PUT_RECORDS})
-
-THROTTLING_CODES = frozenset(
-    {
-        "KMSThrottlingException",
-        "LimitExceededException",
-        "ProvisionedThroughputExceededException",
-        "RequestLimitExceeded",
-        "SlowDown",
-        "Throttling",
-        "ThrottlingException",
-    }
-)
 
 
 class Outcome(Enum):
@@ -55,7 +44,7 @@ def outcome_of(failure: Failure) -> Outcome:
     if failure.written is Written.NOT_SENT:
         return Outcome.NOT_SENT
     if failure.written is Written.REFUSED:
-        return Outcome.THROTTLED if failure.code in THROTTLING_CODES else Outcome.REFUSED
+        return Outcome.THROTTLED if verdict_of(failure.code, failure.status).throttled else Outcome.REFUSED
     return Outcome.ERROR if failure.status >= HTTPStatus.INTERNAL_SERVER_ERROR else Outcome.UNKNOWN
 
 

@@ -7,8 +7,14 @@ found; they wait, for a bounded time, only while there is nothing usable and an 
        ^ │              │  └──refused by service──> the whole chain is walked again ──> KEPT
        └─┘ backoff      └──expired──> MISSING
 
+How much of a session is left is measured once, when it is new, and then counted off by the loop's clock: a wall clock
+that jumps neither ends a session nor prolongs it. What that misses (a machine that was asleep), the service says.
+
 A failure of an attempt is never fatal: without credentials the proxy runs, is not ready, and looks again. What an
 attempt does (environment, files, web identity, container, instance metadata…) is botocore's credential chain.
+
+What a provider says went wrong (it may quote a program's output, or a server's) goes to the log alone, never to a
+caller.
 
 Must never know: what the credentials sign. Wall clock and randomness are handed in.
 """
@@ -24,10 +30,11 @@ import structlog
 from aiobotocore.credentials import AioCredentials
 
 from proxy.core.backoff import Backoff
-from proxy.upstream.failures import CredentialsUnavailableError
+from proxy.upstream.failures import CredentialsUnavailableError, without_userinfo
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+    from datetime import datetime
 
     from botocore.credentials import ReadOnlyCredentials
 
@@ -41,9 +48,11 @@ BACKOFF_BASE_NS = 1_000_000_000
 BACKOFF_MAX_NS = 60_000_000_000
 # A provider may run a program or ask a server that never answers.
 ATTEMPT_SECONDS_MAX = 60.0
+REASON_CHARACTERS_MAX = 256
 
 NOTHING_FOUND = "no credentials found in the AWS credential chain (environment, profile, container, instance)"
 NOT_RENEWED = "the credentials have expired, and their renewal takes long"
+REFUSED = "the service refuses the credentials that the chain has"
 
 _log = structlog.get_logger(__name__)
 
@@ -77,7 +86,8 @@ class CredentialKeeper:
         self._source: Any = None
         self._frozen: ReadOnlyCredentials | None = None
         self._refused: ReadOnlyCredentials | None = None
-        self._expire_at_seconds: float = math.inf
+        self._expire_at_seconds: float = math.inf  # by the loop's clock
+        self._expiry: datetime | None = None
         self._failures = 0
         self._reason = NOTHING_FOUND
         self._settled = asyncio.Event()  # no attempt is running
@@ -99,7 +109,7 @@ class CredentialKeeper:
     @property
     def usable(self) -> bool:
         """Whether there are credentials that have not expired."""
-        return self._frozen is not None and self._wall_clock() < self._expire_at_seconds
+        return self._frozen is not None and _now_seconds() < self._expire_at_seconds
 
     @property
     def account_id(self) -> str | None:
@@ -157,11 +167,12 @@ class CredentialKeeper:
                 await self._renew()
         except Exception as error:  # noqa: BLE001 - a provider may raise anything: a broken profile, a program, a server
             self._failures += 1
-            self._reason = str(error) or type(error).__name__
+            ours = isinstance(error, CredentialsUnavailableError)
+            self._reason = str(error) if ours else f"the AWS credential chain failed: {type(error).__name__}"
             wait_seconds = (BACKOFF_BASE_NS // 2 + self._backoff.wait_ns(self._failures)) / 1e9
             _log.warning(
                 "credentials_unavailable",
-                reason=self._reason,
+                reason=without_userinfo(str(error) or type(error).__name__)[:REASON_CHARACTERS_MAX],
                 still_usable=self.usable,
                 retry_in_seconds=round(wait_seconds, 1),
             )
@@ -169,7 +180,7 @@ class CredentialKeeper:
         self._failures = 0
         if self._expire_at_seconds == math.inf:
             return None
-        left_seconds: float = self._expire_at_seconds - self._wall_clock()
+        left_seconds: float = self._expire_at_seconds - _now_seconds()
         return max(left_seconds - RENEW_BEFORE_EXPIRY_SECONDS, RENEWAL_PAUSE_SECONDS)
 
     async def _renew(self) -> None:
@@ -180,8 +191,12 @@ class CredentialKeeper:
             raise CredentialsUnavailableError(NOTHING_FOUND)
         frozen: ReadOnlyCredentials = await self._source.get_frozen_credentials()
         expiry = getattr(self._source, "_expiry_time", None)  # botocore shows it nowhere else
-        self._expire_at_seconds = math.inf if expiry is None else expiry.timestamp()
-        self._counters.credentials_expire_at_seconds = None if expiry is None else self._expire_at_seconds
+        if expiry is None:
+            self._expire_at_seconds = math.inf
+        elif expiry != self._expiry:
+            self._expire_at_seconds = _now_seconds() + expiry.timestamp() - self._wall_clock()
+        self._expiry = expiry
+        self._counters.credentials_expire_at_seconds = None if expiry is None else expiry.timestamp()
         if frozen != self._frozen:
             expire_at = "never" if expiry is None else expiry.isoformat()
             _log.info("credentials_found", provider=self._source.method, expire_at=expire_at)
@@ -189,12 +204,17 @@ class CredentialKeeper:
         self._reason = NOT_RENEWED
         refused, self._refused = self._refused, None
         if refused == frozen:
-            raise CredentialsUnavailableError("the service refuses the credentials that the chain has")
+            raise CredentialsUnavailableError(REFUSED)
 
     async def _wait_until_settled(self) -> None:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._wait_seconds):
                 await self._settled.wait()
+
+
+def _now_seconds() -> float:
+    """Return the loop's time, which never jumps."""
+    return asyncio.get_running_loop().time()
 
 
 class KeptCredentials(AioCredentials):  # type: ignore[misc]  # aiobotocore has no types

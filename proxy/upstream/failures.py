@@ -13,12 +13,15 @@ closed just as it was used again: it looks the same as one closed after the requ
     a response that cannot be read, or an error without a code             MalformedResponse       UNKNOWN
     an error of the service, 4xx                                           its own                 REFUSED
     an error of the service, 5xx: it may have failed after the write       its own                 UNKNOWN
+    413, 429 without a code                                                of the status           REFUSED
+    502, 503, 504 without a code: it may have been passed on               of the status           UNKNOWN
 
 Source: AWS JSON 1.1 protocol ("Operation error serialization"), sources of aiohttp 3.14 and botocore 1.43.
 """
 
 from __future__ import annotations
 
+import re
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import TYPE_CHECKING
@@ -40,11 +43,16 @@ from botocore.parsers import ResponseParserError
 
 from proxy.core.batch import Failure, Written
 from proxy.core.verdicts import (
+    BAD_GATEWAY,
     CONNECT_FAILED,
     CONNECTION_RESET,
     CREDENTIALS_UNAVAILABLE,
+    GATEWAY_TIMEOUT,
     MALFORMED_RESPONSE,
     REQUEST_TIMEOUT,
+    REQUEST_TOO_LARGE,
+    SERVICE_UNAVAILABLE,
+    TOO_MANY_REQUESTS,
 )
 
 if TYPE_CHECKING:
@@ -52,6 +60,22 @@ if TYPE_CHECKING:
 
 CODE_CHARACTERS_MAX = 128
 MESSAGE_CHARACTERS_MAX = 1024
+# Longer than any client of ours waits; a service that asks for more is asked again all the same.
+RETRY_AFTER_MS_MAX = 10_000
+MILLISECOND_NS = 1_000_000
+
+_USERINFO = re.compile(r"//[^/\s]*@")
+
+# What an answer without a code of the service is called: for certain not taken, or possibly passed on.
+_REFUSING_STATUSES = {
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE: REQUEST_TOO_LARGE,
+    HTTPStatus.TOO_MANY_REQUESTS: TOO_MANY_REQUESTS,
+}
+_AILING_STATUSES = {
+    HTTPStatus.BAD_GATEWAY: BAD_GATEWAY,
+    HTTPStatus.SERVICE_UNAVAILABLE: SERVICE_UNAVAILABLE,
+    HTTPStatus.GATEWAY_TIMEOUT: GATEWAY_TIMEOUT,
+}
 
 # The credentials are no longer, or were never, good: they are to be renewed before the next request.
 CREDENTIALS_CODES = frozenset(
@@ -147,9 +171,10 @@ def service_failure(status: int, headers: Mapping[str, str], body: bytes) -> Fai
     except (msgspec.DecodeError, UnicodeDecodeError):
         error = _ErrorBody()
     code = _bare_code(error.type_) or _bare_code(headers.get("x-amzn-ErrorType"))
+    wait_ns = retry_after_ns(headers)
     if not code:
-        return malformed(status, f"HTTP {status} without an error code")
-    return _told(code, error.message or error.capital_message, status)
+        return _uncoded(status, wait_ns)
+    return _told(code, error.message or error.capital_message, status, wait_ns)
 
 
 def control_failure(error: Exception) -> Failure:
@@ -161,10 +186,7 @@ def control_failure(error: Exception) -> Failure:
         error: a ClientError, BotoCoreError, TimeoutError or CredentialsUnavailableError.
     """
     if isinstance(error, ClientError):
-        told = error.response.get("Error", {})
-        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-        code = _bare_code(told.get("Code"))
-        return _told(code, told.get("Message"), status) if code else malformed(status, _described(error))
+        return _client_failure(error)
     message = _described(error)
     if isinstance(error, (CredentialsUnavailableError, *_CREDENTIALS_ERRORS)):
         return Failure(CREDENTIALS_UNAVAILABLE, message, Written.NOT_SENT)
@@ -185,14 +207,53 @@ def service_time_of(headers: Mapping[str, str]) -> float | None:
         return None
 
 
+def retry_after_ns(headers: Mapping[str, str]) -> int:
+    """Return how long a response asks not to be asked again, at most 10 s; 0 where it does not, or not in a number.
+
+    `x-amz-retry-after` is in milliseconds, and exacter than `Retry-After` in seconds.
+    """
+    for name, unit_ms in (("x-amz-retry-after", 1), ("retry-after", 1000)):
+        told = headers.get(name, "").strip()
+        if told.isascii() and told.isdigit():
+            # more digits than that are beyond the bound, and slow to read
+            wait_ms = int(told) * unit_ms if len(told) <= len(str(RETRY_AFTER_MS_MAX)) else RETRY_AFTER_MS_MAX
+            return min(wait_ms, RETRY_AFTER_MS_MAX) * MILLISECOND_NS
+    return 0
+
+
+def without_userinfo(text: str) -> str:
+    """Return a text without user and password of the URLs in it: aiohttp writes out that of an HTTP proxy."""
+    return _USERINFO.sub("//", text)
+
+
 CONTROL_ERRORS = (BotoCoreError, ClientError, ResponseParserError, TimeoutError, CredentialsUnavailableError)
 
 
-def _told(code: str, message: object, status: int) -> Failure:
+def _told(code: str, message: object, status: int, wait_ns: int) -> Failure:
     """Return a failure in the service's own words."""
     refused = HTTPStatus.BAD_REQUEST <= status < HTTPStatus.INTERNAL_SERVER_ERROR
     text = message[:MESSAGE_CHARACTERS_MAX] if isinstance(message, str) and message else None
-    return Failure(code[:CODE_CHARACTERS_MAX], text, Written.REFUSED if refused else Written.UNKNOWN, status)
+    written = Written.REFUSED if refused else Written.UNKNOWN
+    return Failure(code[:CODE_CHARACTERS_MAX], text, written, status, wait_ns)
+
+
+def _client_failure(error: ClientError) -> Failure:
+    """Return the failure that an answer of the service is, as aiobotocore has read it."""
+    told, about = error.response.get("Error", {}), error.response.get("ResponseMetadata", {})
+    status, wait_ns = about.get("HTTPStatusCode", 0), retry_after_ns(about.get("HTTPHeaders", {}))
+    code = _bare_code(told.get("Code"))
+    if not code or code.isdigit():  # where there is no code, botocore makes one of the status
+        return _uncoded(status, wait_ns)
+    return _told(code, told.get("Message"), status, wait_ns)
+
+
+def _uncoded(status: int, wait_ns: int) -> Failure:
+    """Return the failure that a status tells by itself."""
+    message = f"HTTP {status} without an error code"
+    if status in _REFUSING_STATUSES:
+        return Failure(_REFUSING_STATUSES[HTTPStatus(status)], message, Written.REFUSED, status, wait_ns)
+    code = _AILING_STATUSES[HTTPStatus(status)] if status in _AILING_STATUSES else MALFORMED_RESPONSE
+    return Failure(code, message, Written.UNKNOWN, status, wait_ns)
 
 
 def _bare_code(told: object) -> str:
@@ -202,4 +263,4 @@ def _bare_code(told: object) -> str:
 
 def _described(error: Exception) -> str:
     """Return an exception as text; many of those of asyncio and aiohttp have none of their own."""
-    return f"{type(error).__name__}: {error}"[:MESSAGE_CHARACTERS_MAX]
+    return without_userinfo(f"{type(error).__name__}: {error}")[:MESSAGE_CHARACTERS_MAX]

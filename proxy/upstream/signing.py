@@ -58,6 +58,10 @@ class Signer:
         self._auth: Any = None
         self.skew_seconds = 0.0
 
+    def now(self) -> float:
+        """Return the time that signatures carry: the machine's, corrected by what the service said."""
+        return self._wall_clock() + self.skew_seconds
+
     def headers(
         self, host: str, target: str, content_type: str, body: bytes, credentials: ReadOnlyCredentials
     ) -> dict[str, str]:
@@ -73,7 +77,7 @@ class Signer:
         if credentials is not self._credentials:
             self._auth = SigV4Auth(credentials, SIGNING_NAME, self._region)
             self._credentials = credentials
-        timestamp = strftime(SIGV4_TIMESTAMP, gmtime(self._wall_clock() + self.skew_seconds))
+        timestamp = strftime(SIGV4_TIMESTAMP, gmtime(self.now()))
         headers = {
             "Host": host,
             "Content-Type": content_type,
@@ -95,15 +99,22 @@ class Signer:
         )
         return headers
 
-    def learn_time(self, service_time_seconds: float) -> bool:
-        """Correct the clock by what the service says it is, if they are far apart; return whether it was corrected.
+    def learn_time(self, service_time_seconds: float, signed_at_seconds: float) -> bool:
+        """Return whether a signature was refused for its time, and see to it that the next ones carry the service's.
+
+        Requests that were out together are refused together: the first one corrects the clock, and the others blame
+        their time all the same, for the credentials must not be.
 
         Call it only when the service refused a signature for its time or without a reason.
+
+        Args:
+            service_time_seconds: what the service says the time is.
+            signed_at_seconds: the time that the refused signature carried.
         """
-        skew_seconds = service_time_seconds - self._wall_clock()
-        if abs(skew_seconds - self.skew_seconds) < SKEW_SECONDS_MIN:
+        if abs(service_time_seconds - signed_at_seconds) < SKEW_SECONDS_MIN:
             return False
-        self.skew_seconds = skew_seconds
+        if abs(service_time_seconds - self.now()) >= SKEW_SECONDS_MIN:
+            self.skew_seconds = service_time_seconds - self._wall_clock()
         return True
 
 

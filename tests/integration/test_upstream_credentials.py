@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from aiobotocore.credentials import AioCredentials, AioRefreshableCredentials
 from botocore.credentials import ReadOnlyCredentials
+from structlog.testing import capture_logs
 
 from proxy.core.batch import Answer, Batch, Failure, Written
 from proxy.core.record import Record
@@ -107,8 +108,23 @@ async def test_missing_credentials_are_no_crash(finding: object) -> None:
     """The keeper starts, is not usable, and says why."""
     async with keeping(Chain(finding)) as (keeper, _):
         assert not keeper.usable
-        with pytest.raises(CredentialsUnavailableError, match=r"no credentials found|broken profile"):
+        with pytest.raises(
+            CredentialsUnavailableError, match=r"no credentials found|credential chain failed: ValueError"
+        ):
             await keeper.get()
+
+
+async def test_words_of_a_provider_go_to_the_log_alone() -> None:
+    """They can quote what a program or a server said, and callers are strangers; a page of it is cut."""
+    chain = Chain(ValueError("Error when retrieving credentials: token=abc" + "x" * 5000))
+    with capture_logs() as logs:
+        async with keeping(chain) as (keeper, _):
+            with pytest.raises(CredentialsUnavailableError) as told:
+                await keeper.get()
+    assert str(told.value) == "the AWS credential chain failed: ValueError"
+    (warning,) = logs
+    assert warning["reason"].startswith("Error when retrieving credentials")
+    assert len(warning["reason"]) == 256
 
 
 async def test_missing_credentials_are_looked_for_again_with_a_pause() -> None:
@@ -149,32 +165,50 @@ async def test_session_near_its_end_is_renewed() -> None:
         assert counters.credentials_expire_at_seconds == (NOW + timedelta(hours=1)).timestamp()
 
 
-async def test_expired_session_is_renewed_before_the_next_request() -> None:
-    """Also when the clock jumped, as it does when a machine was asleep."""
+async def expired(chain: Chain) -> CredentialKeeper:
+    """Return a keeper of a session of an hour that has just expired: the keeper finds it 20 ms before its end."""
     clock = Clock()
-    chain = Chain(role(("ASIA1", timedelta(hours=1))))
+    clock.now += timedelta(minutes=59, seconds=59, milliseconds=980)
     keeper = CredentialKeeper(chain, UpstreamCounters(), clock, lambda: 0.0, wait_seconds=5.0)
     await keeper.start()
-    assert (await keeper.get()).access_key == "ASIA1"
-    clock.now += timedelta(hours=2)
+    while keeper.usable:  # noqa: ASYNC110 - it is the loop's clock that has to go on
+        await asyncio.sleep(0.005)
+    return keeper
+
+
+async def test_expired_session_is_renewed_before_the_next_request() -> None:
+    """The request waits for it."""
+    chain = Chain(role(("ASIA1", timedelta(hours=1))))
+    keeper = await expired(chain)
     # botocore reads the real clock: for it, the session must be old.
     keeper._source = role(("ASIA1", timedelta(minutes=-1)), ("ASIA2", timedelta(hours=3)))
-    assert not keeper.usable
     assert (await keeper.get()).access_key == "ASIA2"
+    assert keeper.usable
     assert chain.walks == 1
     await keeper.close()
 
 
 async def test_expired_session_that_cannot_be_renewed_is_not_used() -> None:
-    """The failure's reason reaches the caller."""
-    clock = Clock()
-    chain = Chain(role(("ASIA1", timedelta(hours=1))))
+    """The kind of the failure reaches the caller."""
+    keeper = await expired(Chain(role(("ASIA1", timedelta(hours=1)))))
+    keeper._source = role(("ASIA1", timedelta(minutes=-1)))
+    with pytest.raises(CredentialsUnavailableError, match="credential chain failed: RuntimeError"):
+        await keeper.get()
+    await keeper.close()
+
+
+@pytest.mark.parametrize("jump", [timedelta(hours=2), timedelta(hours=-2)])
+async def test_wall_clock_that_jumps_neither_ends_a_session_nor_prolongs_it(jump: timedelta) -> None:
+    """What is left of it was measured when it was new, and is counted off by a clock that does not jump."""
+    clock, chain = Clock(), Chain(role(("ASIA1", timedelta(hours=1))))
     keeper = CredentialKeeper(chain, UpstreamCounters(), clock, lambda: 0.0, wait_seconds=5.0)
     await keeper.start()
-    clock.now += timedelta(hours=2)
-    keeper._source = role(("ASIA1", timedelta(minutes=-1)))
-    with pytest.raises(CredentialsUnavailableError, match="coroutine raised StopIteration"):
-        await keeper.get()
+    ends_at_seconds = keeper._expire_at_seconds
+    clock.now += jump
+    assert keeper.usable
+    assert (await keeper.get()).access_key == "ASIA1"
+    await keeper._renew()
+    assert keeper._expire_at_seconds == ends_at_seconds
     await keeper.close()
 
 

@@ -286,7 +286,7 @@ async def test_redirects_are_not_followed() -> None:
         reply(200, gzip.compress(RESULTS), {"Content-Encoding": "gzip"}),
         raw(b"SSH-2.0-OpenSSH_9.6\r\n"),
         raw(b"HTTP/1.1 200 OK\r\nContent-Length: nine\r\n\r\n" + RESULTS),
-        reply(502, b"<html>Bad Gateway</html>"),
+        reply(404, b"<html>Not Found</html>"),
     ],
 )
 async def test_response_that_cannot_be_read_leaves_the_outcome_unknown(behaviour: Behaviour) -> None:

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Iterator
     from types import TracebackType
 
 JSON = "application/x-amz-json-1.1"
@@ -160,6 +160,36 @@ def stalled_reader() -> Behaviour:
     return Behaviour(_wait_for_the_end, Reads.HEAD)
 
 
+def silence() -> Behaviour:
+    """Read nothing and say nothing, as soon as a connection is there."""
+    return Behaviour(_wait_for_the_end, Reads.NOTHING)
+
+
+def late_reader(wake: asyncio.Event, received: asyncio.Future[bytes | None]) -> Behaviour:
+    """Read the head of the request and, once woken, all that still comes: the rest, or None for a reset."""
+
+    async def act(exchange: Exchange) -> bool:
+        await wake.wait()
+        try:
+            received.set_result(await exchange.reader.read())
+        except ConnectionError:
+            received.set_result(None)
+        return False
+
+    return Behaviour(act, Reads.HEAD)
+
+
+def stuck_until(connection: int, behaviour: Behaviour) -> Behaviour:
+    """Do as the behaviour does on connections from this one on; never answer on those before it."""
+
+    async def act(exchange: Exchange) -> bool:
+        assert exchange.request is not None
+        old = exchange.request.connection < connection
+        return await (_wait_for_the_end(exchange) if old else behaviour.act(exchange))
+
+    return Behaviour(act, behaviour.reads)
+
+
 def trickle(body: bytes, pause_seconds: float) -> Behaviour:
     """Answer one byte at a time."""
 
@@ -184,6 +214,42 @@ def delayed(pause_seconds: float, behaviour: Behaviour) -> Behaviour:
     return Behaviour(act, behaviour.reads)
 
 
+def held(release: asyncio.Event, behaviour: Behaviour) -> Behaviour:
+    """Read as the behaviour does, wait for the event, then do it."""
+
+    async def act(exchange: Exchange) -> bool:
+        await release.wait()
+        return await behaviour.act(exchange)
+
+    return Behaviour(act, behaviour.reads)
+
+
+def followed_by(behaviour: Behaviour, stray: bytes, pause_seconds: float) -> Behaviour:
+    """Do as the behaviour does, and send these bytes on the same connection a little later, asked by nobody."""
+
+    async def act(exchange: Exchange) -> bool:
+        stays = await behaviour.act(exchange)
+        await asyncio.sleep(pause_seconds)
+        exchange.writer.write(stray)
+        await exchange.writer.drain()
+        return stays
+
+    return Behaviour(act, behaviour.reads)
+
+
+@contextlib.contextmanager
+def full_backlog() -> Iterator[socket.socket]:
+    """Give a listener that takes no connection: who connects to it gets no answer, as from a host that is gone."""
+    with socket.socket() as listener, contextlib.ExitStack() as waiting:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        for _ in range(4):  # the kernel takes one more than it was told
+            connection = waiting.enter_context(socket.socket())
+            connection.setblocking(False)  # noqa: FBT003 - the socket's own
+            connection.connect_ex(listener.getsockname())
+        yield listener
+
+
 class FaultServer:
     """The server, on a loopback port of its own; an asynchronous context manager.
 
@@ -191,10 +257,18 @@ class FaultServer:
         script: what to do, request by request.
         receive_buffer_bytes: of the listening socket; small ones make a sender feel a stalled reader soon.
         tls: speak TLS, with the certificate in TLS_IDENTITY.
+        listener: to accept from, instead of a socket of its own.
     """
 
-    def __init__(self, *script: Behaviour, receive_buffer_bytes: int | None = None, tls: bool = False) -> None:
+    def __init__(
+        self,
+        *script: Behaviour,
+        receive_buffer_bytes: int | None = None,
+        tls: bool = False,
+        listener: socket.socket | None = None,
+    ) -> None:
         self._script = list(script)
+        self._listener = listener
         self._receive_buffer_bytes = receive_buffer_bytes
         self._tls = tls
         self._changed = asyncio.Event()
@@ -221,10 +295,11 @@ class FaultServer:
             await self._changed.wait()
 
     async def __aenter__(self) -> Self:
-        listener = socket.socket()
+        listener = self._listener or socket.socket()
         if self._receive_buffer_bytes is not None:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, self._receive_buffer_bytes)
-        listener.bind(("127.0.0.1", 0))
+        if self._listener is None:
+            listener.bind(("127.0.0.1", 0))
         self.port = listener.getsockname()[1]
         # The stream's limit bounds what is read ahead while a behaviour does not read.
         context = None
@@ -250,6 +325,7 @@ class FaultServer:
         self.connections += 1
         handler = asyncio.create_task(self._serve(connection, reader, writer))
         self._handlers.add(handler)
+        self._changed.set()
         handler.add_done_callback(self._ended)
 
     def _ended(self, handler: asyncio.Task[None]) -> None:

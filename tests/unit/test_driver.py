@@ -4,10 +4,12 @@ import asyncio
 from typing import TYPE_CHECKING, cast
 
 import pytest
+import structlog
 
 from proxy.core.batch import Answer, Batch, Failure, Reply, Written
 from proxy.core.buffer import Buffer
-from proxy.core.limits import StreamLimits
+from proxy.core.limits import MIB, StreamLimits
+from proxy.core.ordering import Ordering
 from proxy.core.record import Record, State
 from proxy.core.shard_map import Shard, StreamSummary
 from proxy.core.stream import Stream
@@ -126,7 +128,7 @@ class Caller:
     def put(self, *partition_keys: str, stream: str = "orders") -> list[Record]:
         """Append one record for each partition key."""
         records = [self.record(key) for key in partition_keys]
-        assert self.driver.append(stream, None, records) is None
+        assert self.driver.append(stream, None, records) == 0
         return records
 
     def record(self, partition_key: str) -> Record:
@@ -191,7 +193,7 @@ async def test_no_outcome_is_told_from_inside_append() -> None:
     caller.put("c")
     assert caller.told == []
     await asyncio.sleep(0)
-    assert [record.partition_key for record in caller.told] == ["b"]
+    assert [record.partition_key for record in caller.told] == ["a", "b"]
     await driver.drain(0)
 
 
@@ -221,7 +223,12 @@ async def test_a_caller_may_append_when_it_is_told() -> None:
     driver = driver_of(upstream)
     caller = Caller(driver)
     first, second = caller.record("a"), caller.record("a")
-    first.on_outcome = lambda _: driver.append("orders", None, [second]) and None
+
+    def append_second(record: Record) -> None:
+        del record
+        driver.append("orders", None, [second])
+
+    first.on_outcome = append_second
     driver.append("orders", None, [first])
     await asyncio.sleep(1)
     assert caller.told == [second]
@@ -294,7 +301,7 @@ async def test_there_is_one_task_for_a_batch_and_none_for_a_record() -> None:
 async def test_one_timer_serves_all_streams() -> None:
     """However many records wait for however many instants."""
     upstream = FakeUpstream(latency_seconds=1)
-    driver = driver_of(upstream, StreamLimits(shard_records_per_second=1, shard_burst_ns=SECOND))
+    driver = driver_of(upstream, unlimited(shard_records_per_second=1, shard_burst_ns=SECOND))
     caller = Caller(driver)
     for number in range(10):
         caller.put("a", "b", "c", stream=f"stream-{number}")
@@ -714,3 +721,82 @@ async def test_a_stream_is_learned_about_although_nothing_is_queued_for_it() -> 
     assert driver.summary("orders", None) == upstream.summary
     assert upstream.summary_calls == 1
     assert upstream.list_shards_calls == 0
+
+
+@virtual
+async def test_a_withdrawn_record_has_its_outcome_told_and_is_never_sent() -> None:
+    """Later, from the event loop, like any other outcome."""
+    upstream = FakeUpstream(latency_seconds=1)
+    driver = driver_of(upstream)
+    caller = Caller(driver)
+    flying, waiting = caller.put("a", "a")
+    await asyncio.sleep(0.1)
+    driver.withdraw("orders", None, [flying, waiting])
+    assert caller.told == []
+    await asyncio.sleep(0)
+    assert caller.told == [waiting]
+    await asyncio.sleep(5)
+    assert caller.told == [waiting, flying]
+    assert [batch.records for batch in upstream.puts] == [[flying]]
+    await driver.close()
+
+
+@virtual
+async def test_what_is_withdrawn_from_a_stream_that_is_not_known_is_nothing() -> None:
+    """It has been forgotten: all of its records had their outcome."""
+    driver = driver_of(FakeUpstream())
+    driver.withdraw("orders", None, [record_of("a")])
+    assert not driver.streams
+    await driver.close()
+
+
+@virtual
+async def test_a_stream_that_nobody_has_used_for_long_is_forgotten() -> None:
+    """And its counts are kept."""
+    driver = driver_of(FakeUpstream(), unlimited(unused_ns=100 * SECOND))
+    caller = Caller(driver)
+    caller.put("a", stream="old")
+    await asyncio.sleep(50)
+    caller.put("a", stream="new")
+    await asyncio.sleep(60)
+    caller.put("a", stream="new")
+    await asyncio.sleep(1)
+    assert list(driver.streams) == ["new"]
+    assert driver.forgotten.acknowledged_records == 1
+    await driver.close()
+
+
+@virtual
+async def test_a_key_that_its_order_holds_back_is_reported_now_and_then_and_never_by_name() -> None:
+    """With the setting that would help."""
+    driver = driver_of(
+        FakeUpstream(latency_seconds=1), unlimited(admission_wait_ns=SECOND, delivery_timeout_ns=60 * SECOND)
+    )
+    caller = Caller(driver)
+    with structlog.testing.capture_logs() as logs:
+        for _ in range(8):
+            driver.append("orders", None, [caller.record("secret") for _ in range(5)])
+            await asyncio.sleep(2.5)
+    (first, second) = [entry for entry in logs if entry["event"] == "partition_key_held_back"]
+    assert first["hash_key"] == second["hash_key"] == f"{record_of('secret').hash_key:032x}"[:8]
+    assert "ordering" in first["hint"]
+    assert "secret" not in str(logs)
+    await driver.drain(0)
+
+
+@virtual
+async def test_each_stream_has_the_limits_of_its_name() -> None:
+    """What is promised about order can differ."""
+    upstream = FakeUpstream()
+    loose, strict = unlimited(ordering=Ordering.NONE), unlimited()
+    buffer = Buffer(1_000, MIB)
+    driver = Driver(
+        upstream, lambda name: loose if name == "loose" else strict, buffer, 10, loop_of().clock_ns, lambda: 0.5
+    )
+    caller = Caller(driver)
+    caller.put("a", "a", stream="loose")
+    caller.put("a", "a", stream="strict")
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert {batch.stream_name: len(batch.records) for batch in upstream.puts} == {"loose": 2, "strict": 1}
+    await driver.drain(0)

@@ -24,7 +24,7 @@ def total(readings: Readings, family: str, *labels: str) -> float:
 
 
 def check_balance(driver: Driver, readings: Readings) -> None:
-    """Check received = delivered + refused + expired + queued + in flight, in the metrics and in the status."""
+    """Check received = delivered + failed + queued + in flight, in the metrics and in the status."""
     outcomes = total(readings, "delivered_records_total") + total(readings, "failed_records_total")
     assert total(readings, "received_records_total") == outcomes + total(readings, "buffer_records")
     records = describe_records(driver)
@@ -45,7 +45,7 @@ def test_every_record_is_in_one_place_of_the_metrics_at_any_moment() -> None:
             return readings
 
         assert total(read(), "received_records_total") == 0
-        assert driver.append("orders", None, make_records("a", "b", "c", "d", "d")) is None
+        assert driver.append("orders", None, make_records("a", "b", "c", "d", "d")) == 0
         assert total(read(), "buffer_records", "orders", "queued") == 5
         await asyncio.sleep(0.2)
         readings = read()
@@ -67,6 +67,12 @@ def test_every_record_is_in_one_place_of_the_metrics_at_any_moment() -> None:
         await asyncio.sleep(0.1)
         readings = read()
         assert total(readings, "failed_records_total", "orders", "expired") == 2
+        left = make_records("e")
+        driver.append("orders", None, left)
+        driver.withdraw("orders", None, left)
+        await asyncio.sleep(0.1)
+        readings = read()
+        assert total(readings, "failed_records_total", "orders", "withdrawn") == 1
         assert total(readings, "buffer_records") == 0
         assert total(readings, "buffer_oldest_record_age_seconds") == 0
         await driver.close()

@@ -4,9 +4,12 @@ import pytest
 
 from proxy.config.values import (
     Address,
+    OrderingRule,
     StreamSpec,
+    ordering_mode_of,
     parse_address,
     parse_faults,
+    parse_orderings,
     parse_region,
     parse_streams,
     parse_upstream,
@@ -156,3 +159,40 @@ def test_no_word_at_all_is_a_mistake(value: object) -> None:
     """An empty text says neither all nor none."""
     with pytest.raises(ValueError, match="at least one word"):
         parse_words(value)
+
+
+def test_an_ordering_is_a_mode_for_every_stream_or_a_pattern_with_one() -> None:
+    """The rule for every stream comes last, wherever it was written; without one it is strict."""
+    general = OrderingRule("*", "call")
+    assert parse_orderings("call, clicks-*=none, orders=relaxed") == (
+        OrderingRule("clicks-*", "none"),
+        OrderingRule("orders", "relaxed"),
+        general,
+    )
+    assert parse_orderings(["clicks=none"]) == (OrderingRule("clicks", "none"), OrderingRule("*", "strict"))
+    assert parse_orderings((general,)) == (general,)
+    assert [str(rule) for rule in parse_orderings("call,clicks=none")] == ["clicks=none", "call"]  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("stream_name", "mode"), [("clicks", "strict"), ("clicks-eu", "none"), ("clicks-us-1", "none"), ("x", "relaxed")]
+)
+def test_the_first_rule_that_matches_a_stream_counts(stream_name: str, mode: str) -> None:
+    """With * and ? for any characters."""
+    rules = parse_orderings("clicks-*=none,clicks-eu=call,?=relaxed")
+    assert ordering_mode_of(rules, stream_name) == mode  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "text", ["fifo", "orders=fifo", "=none", "orders:none", "or ders=none", "a[b]=none", "orders="]
+)
+def test_an_ordering_that_is_none_is_refused_with_the_form_that_is_wanted(text: str) -> None:
+    """Better than a stream in an order that nobody chose."""
+    with pytest.raises(ValueError, match="strict, call, relaxed, none, or PATTERN=MODE"):
+        parse_orderings(text)
+
+
+def test_two_orderings_for_one_pattern_are_refused() -> None:
+    """One of them would be lost."""
+    with pytest.raises(ValueError, match="clicks is given twice"):
+        parse_orderings("clicks=none,clicks=call")

@@ -44,7 +44,7 @@ def shard_id_of(index: int) -> str:
     return f"shardId-{index:012d}"
 
 
-UNLIMITED = {
+UNLIMITED: dict[str, Any] = {
     "shard_records_per_second": 0,
     "shard_bytes_per_second": 0,
     "admission_wait_ns": 3600 * SECOND,
@@ -52,7 +52,7 @@ UNLIMITED = {
 }
 
 
-def unlimited(**limits: int) -> StreamLimits:
+def unlimited(**limits: Any) -> StreamLimits:  # noqa: ANN401 - the members of StreamLimits
     """Return limits under which no shard and no queue holds anything back, for tests of everything else."""
     return StreamLimits(**(UNLIMITED | limits))
 
@@ -154,7 +154,7 @@ class Bench:
         self.stream.learn_map(shards_of(shards) if isinstance(shards, int) else shards, self.now_ns)
 
     def identity_holds(self) -> bool:
-        """Whether received = acknowledged + refused + expired + withdrawn + queued + in flight, and the buffer agrees."""
+        """Whether received = acknowledged + refused + expired + withdrawn + queued + in flight, as the buffer says."""
         stream, counters = self.stream, self.stream.counters
         settled = counters.acknowledged_records + counters.refused_records + counters.expired_records
         settled += counters.withdrawn_records

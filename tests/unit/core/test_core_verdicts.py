@@ -47,6 +47,9 @@ def test_every_code_of_the_service_has_its_row(code: str) -> None:
         verdicts.MALFORMED_RESPONSE,
         verdicts.WRONG_RESULT_COUNT,
         verdicts.SHUTTING_DOWN,
+        verdicts.BAD_GATEWAY,
+        verdicts.SERVICE_UNAVAILABLE,
+        verdicts.GATEWAY_TIMEOUT,
     ],
 )
 def test_what_never_reached_the_service_or_never_came_back_is_retried(code: str) -> None:
@@ -70,6 +73,27 @@ def test_a_request_that_was_too_large_blames_its_records_whatever_the_body_says(
         verdict = verdict_of(code, 413)
         assert not verdict.retry
         assert verdict.scope is Scope.RECORD
+
+
+@pytest.mark.parametrize("status", [0, 400, 403, 500, 503])
+def test_a_code_that_nobody_knows_slows_down_as_an_illness(status: int) -> None:
+    """Only a status that says so speaks of throttling."""
+    assert not verdict_of("BrandNewException", status).throttled
+
+
+@pytest.mark.parametrize("code", ["BrandNewException", verdicts.TOO_MANY_REQUESTS, "TooManyRequestsException"])
+def test_too_many_requests_are_a_throttle_whatever_the_body_says(code: str) -> None:
+    """An expiring caller is told of the throughput, and so knows that the service is well."""
+    verdict = verdict_of(code, 429)
+    assert verdict.retry
+    assert verdict.scope is Scope.STREAM
+    assert verdict.throttled
+    assert verdict.expired_as == "ProvisionedThroughputExceededException"
+
+
+def test_a_code_that_is_known_comes_before_a_status_of_429() -> None:
+    """Credentials that were refused are no throttle."""
+    assert not verdict_of("ExpiredTokenException", 429).throttled
 
 
 def test_a_stream_that_was_not_found_doubts_the_map() -> None:

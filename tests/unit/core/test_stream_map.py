@@ -11,6 +11,7 @@ from tests.unit.core.builders import (
     SECOND,
     THROTTLED,
     Bench,
+    PutResult,
     failed,
     keys_of,
     shard_id_of,
@@ -330,3 +331,93 @@ def test_a_summary_that_says_nothing_new_about_keys_moves_nothing() -> None:
     lanes = bench.stream.lanes
     bench.stream.learn_summary(StreamSummary("arn", 2), 0)
     assert bench.stream.lanes == lanes
+
+
+def throttled(shard: int) -> PutResult:
+    """Return what the service answers for a record of a busy shard."""
+    return failed(THROTTLED, f"Rate exceeded for shard {shard_id_of(shard)} in stream s under account 123456789012.")
+
+
+def test_without_the_right_to_list_shards_answers_teach_them() -> None:
+    """Accepted records by their shard id, throttled ones by the shard that the message names."""
+    bench = Bench(unlimited(fetch_backoff_base_ns=100 * SECOND, fetch_backoff_max_ns=100 * SECOND))
+    bench.put("low", hash_key=5)
+    bench.put("high", hash_key=HASH_KEY_MAX - 5)
+    batch = bench.poll_one()
+    bench.stream.map_failed(0)
+    bench.now_ns = SECOND
+    bench.answer(batch, taken(1, shard=0), throttled(1))
+    assert lane_ids(bench) == [shard_id_of(0), shard_id_of(1)]
+    assert bench.stream.open_shard_count == 2
+
+
+def test_what_answers_teach_is_taken_over_once_a_second() -> None:
+    """Each time every ready key moves to its lane anew."""
+    bench = Bench(unlimited(fetch_backoff_base_ns=100 * SECOND, fetch_backoff_max_ns=100 * SECOND))
+    bench.put("a", hash_key=5)
+    batch = bench.poll_one()
+    bench.stream.map_failed(0)
+    bench.now_ns = SECOND - 1
+    bench.answer(batch, taken(1, shard=0))
+    assert lane_ids(bench) == [None]
+    bench.put("b", hash_key=9)
+    batch = bench.poll_one()
+    bench.now_ns = SECOND
+    bench.answer(batch, taken(2, shard=0))
+    assert lane_ids(bench) == [shard_id_of(0)]
+
+
+def test_a_map_that_can_no_more_be_fetched_is_corrected_by_answers() -> None:
+    """The old one serves, less the shards that are shown to be closed."""
+    bench = Bench(random=0)
+    bench.learn(2)
+    bench.now_ns = 5 * SECOND
+    bench.put("a", hash_key=0)
+    bench.answer(bench.poll_one(), taken(1, shard=2))
+    bench.put("b", hash_key=7)
+    batch = bench.poll_one()
+    bench.stream.map_failed(bench.now_ns)
+    bench.now_ns = 6 * SECOND
+    bench.answer(batch, taken(2, shard=2))
+    assert lane_ids(bench) == [shard_id_of(2), shard_id_of(1)]
+
+
+def test_a_fetched_map_counts_more_than_what_answers_taught() -> None:
+    """It is whole."""
+    bench = Bench()
+    bench.put("a", hash_key=5)
+    batch = bench.poll_one()
+    bench.stream.map_failed(0)
+    bench.now_ns = SECOND
+    bench.answer(batch, taken(1, shard=0))
+    bench.learn(4)
+    bench.now_ns = 10 * SECOND
+    bench.put("a", hash_key=5)
+    bench.answer(bench.poll_one(), taken(2, shard=0))
+    assert lane_ids(bench) == [shard_id_of(number) for number in range(4)]
+
+
+def test_a_stream_that_ignores_keys_teaches_no_shards() -> None:
+    """Where its records land says nothing about their keys."""
+    bench = Bench(unlimited(fetch_backoff_base_ns=100 * SECOND, fetch_backoff_max_ns=100 * SECOND))
+    bench.stream.learn_summary(AUTO, 0)
+    bench.put("a", hash_key=5)
+    batch = bench.poll_one()
+    bench.stream.map_failed(0)
+    bench.now_ns = SECOND
+    bench.answer(batch, taken(1, shard=3))
+    assert lane_ids(bench) == [None]
+
+
+def test_a_new_map_puts_the_summary_in_doubt() -> None:
+    """The stream has grown, or is another one of that name."""
+    bench = Bench(random=0)
+    bench.put("a")
+    bench.poll_one()
+    bench.stream.learn_summary(StreamSummary("arn", 2), 0)
+    bench.learn(2)
+    fetches = bench.summary_fetches
+    bench.now_ns = 10 * SECOND
+    bench.learn(4)
+    bench.poll()
+    assert bench.summary_fetches == fetches + 1

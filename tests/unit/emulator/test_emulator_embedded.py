@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 from typing import TYPE_CHECKING, Any
@@ -43,6 +44,14 @@ class Embedded:
     def kept(self) -> list[bytes]:
         """Return all data kept."""
         return self.emulator.read_shard(0) + self.emulator.read_shard(1)
+
+
+class Asleep(Embedded):
+    """An embedded upstream whose latency never ends."""
+
+    async def _sleep(self, seconds: float) -> None:
+        await super()._sleep(seconds)
+        await asyncio.Event().wait()
 
 
 def record(key: str, data: bytes = b"data", ordering: str | None = None, explicit: str | None = None) -> Record:
@@ -217,3 +226,24 @@ async def test_other_operations_are_carried_out_by_the_service() -> None:
     headers = {"X-Amz-Target": "Kinesis_20131202.ListStreams", "Content-Type": "application/x-amz-json-1.1"}
     reply = await Embedded().upstream.forward("ListStreams", Request("POST", "/", headers, b"{}"))
     assert json.loads(reply.body)["StreamNames"] == ["orders"]
+
+
+async def test_batch_takes_no_longer_than_it_may() -> None:
+    """Its sender cannot know that nothing was written."""
+    embedded = Asleep(latency_ms=10)
+    batch = Batch("orders", None, [record("a")])
+    batch.timeout_ns = 20_000_000
+    failure = await embedded.upstream.put(batch)
+    assert isinstance(failure, Failure)
+    assert (failure.code, failure.written) == ("RequestTimeout", Written.UNKNOWN)
+    assert embedded.slept == [0.01]
+    assert embedded.kept() == []
+
+
+async def test_batch_that_is_in_time_is_written() -> None:
+    """The bound costs it nothing."""
+    embedded = Embedded(latency_ms=10)
+    batch = Batch("orders", None, [record("a")])
+    batch.timeout_ns = 60_000_000_000
+    assert isinstance(await embedded.upstream.put(batch), Answer)
+    assert embedded.kept() == [b"data"]

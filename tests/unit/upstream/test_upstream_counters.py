@@ -14,6 +14,11 @@ from proxy.upstream.counters import LIST_SHARDS, OPERATIONS, PUT_RECORDS, Outcom
         (Failure("InternalFailure", None, Written.UNKNOWN, 500), Outcome.ERROR),
         (Failure("LimitExceededException", None, Written.REFUSED, 400), Outcome.THROTTLED),
         (Failure("ProvisionedThroughputExceededException", None, Written.REFUSED, 400), Outcome.THROTTLED),
+        (Failure("KMSThrottlingException", None, Written.REFUSED, 400), Outcome.THROTTLED),
+        (Failure("TooManyRequests", None, Written.REFUSED, 429), Outcome.THROTTLED),
+        (Failure("BrandNewException", None, Written.REFUSED, 429), Outcome.THROTTLED),
+        (Failure("RequestTooLarge", None, Written.REFUSED, 413), Outcome.REFUSED),
+        (Failure("ServiceUnavailable", None, Written.UNKNOWN, 503), Outcome.ERROR),
         (Failure("ResourceNotFoundException", None, Written.REFUSED, 400), Outcome.REFUSED),
     ],
 )

@@ -17,7 +17,10 @@ from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
 from proxy.core.batch import Failure, Written
+from proxy.core.verdicts import VERDICTS, Scope
 from proxy.upstream.failures import (
+    CREDENTIALS_CODES,
+    SKEW_CODES,
     CredentialsUnavailableError,
     ResponseTooLargeError,
     control_failure,
@@ -102,8 +105,72 @@ def test_server_fault_may_come_after_the_write() -> None:
 )
 def test_error_without_a_code_is_malformed(body: bytes) -> None:
     """Whatever stands between us and the service may have passed the request on; the status is kept."""
-    assert service_failure(413, {}, body) == malformed(413, "HTTP 413 without an error code")
-    assert malformed(413, "").written is Written.UNKNOWN
+    assert service_failure(404, {}, body) == malformed(404, "HTTP 404 without an error code")
+    assert malformed(404, "").written is Written.UNKNOWN
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "written"),
+    [
+        (413, "RequestTooLarge", Written.REFUSED),
+        (429, "TooManyRequests", Written.REFUSED),
+        (500, "MalformedResponse", Written.UNKNOWN),
+        (502, "BadGateway", Written.UNKNOWN),
+        (503, "ServiceUnavailable", Written.UNKNOWN),
+        (504, "GatewayTimeout", Written.UNKNOWN),
+    ],
+)
+def test_status_of_what_stands_between_has_a_code_of_ours(status: int, code: str, written: Written) -> None:
+    """A load balancer or a proxy answers in HTML or not at all, on the put path and to the client of botocore alike."""
+    told = Failure(code, f"HTTP {status} without an error code", written, status)
+    assert service_failure(status, {}, b"<html>") == told
+    assert control_failure(client_error(status, str(status))) == told
+
+
+def test_code_of_the_service_comes_before_the_status() -> None:
+    """It knows more."""
+    assert service_failure(503, {}, b'{"__type":"SlowDown"}').code == "SlowDown"
+
+
+@pytest.mark.parametrize(
+    ("headers", "retry_after_ms"),
+    [
+        ({}, 0),
+        ({"Retry-After": "3"}, 3_000),
+        ({"x-amz-retry-after": "250"}, 250),
+        ({"x-amz-retry-after": "250", "Retry-After": "3"}, 250),
+        ({"x-amz-retry-after": "soon", "Retry-After": " 1 "}, 1_000),
+        ({"Retry-After": "10"}, 10_000),
+        ({"Retry-After": "11"}, 10_000),
+        ({"x-amz-retry-after": "9" * 5000}, 10_000),
+        ({"Retry-After": "0"}, 0),
+        ({"Retry-After": "-3"}, 0),
+        ({"Retry-After": "1.5"}, 0),
+        ({"Retry-After": "\u0663"}, 0),
+        ({"Retry-After": "Mon, 23 Nov 2026 12:00:00 GMT"}, 0),
+    ],
+)
+def test_wait_that_is_asked_for_is_told_within_a_bound(headers: dict[str, str], retry_after_ms: int) -> None:
+    """Whether the error has a code or not."""
+    wait_ns = retry_after_ms * 1_000_000
+    told = CIMultiDict(headers)
+    assert service_failure(503, told, b"").retry_after_ns == wait_ns
+    assert service_failure(400, told, b'{"__type":"ThrottlingException"}').retry_after_ns == wait_ns
+
+
+def test_wait_that_the_client_of_botocore_was_asked_for_is_told() -> None:
+    """ListShards is throttled too."""
+    error = client_error(400, "LimitExceededException")
+    error.response["ResponseMetadata"]["HTTPHeaders"] = {"x-amz-retry-after": "250"}
+    assert control_failure(error).retry_after_ns == 250_000_000
+
+
+@pytest.mark.parametrize("code", sorted(CREDENTIALS_CODES | SKEW_CODES))
+def test_every_code_that_is_acted_upon_here_has_its_row_in_the_table(code: str) -> None:
+    """It is about us and not about the records: they are sent again."""
+    verdict = VERDICTS[code]
+    assert verdict.retry
+    assert verdict.scope is Scope.STREAM
 
 
 def test_odd_message_does_not_hide_the_code() -> None:
@@ -150,7 +217,8 @@ def test_service_error_from_the_client_is_the_same_failure(error: Exception, fai
 @pytest.mark.parametrize(
     ("error", "code"),
     [
-        (client_error(502, None), "MalformedResponse"),
+        (client_error(502, None), "BadGateway"),
+        (client_error(418, None), "MalformedResponse"),
         (ResponseParserError("no JSON"), "MalformedResponse"),
         (TimeoutError(), "RequestTimeout"),
         (ReadTimeoutError(endpoint_url=ENDPOINT), "RequestTimeout"),

@@ -82,7 +82,7 @@ def test_new_credentials_are_used_at_once() -> None:
 def test_clock_is_corrected_when_it_is_far_off() -> None:
     """After the service told its time, signatures carry that."""
     signer = Signer("eu-west-1", lambda: NOW)
-    assert signer.learn_time(NOW + 3600)
+    assert signer.learn_time(NOW + 3600, signed_at_seconds=NOW)
     headers = signer.headers(HOST, TARGET, JSON, b"{}", CREDENTIALS)
     assert headers["X-Amz-Date"] == "20261123T130000Z"
 
@@ -90,20 +90,29 @@ def test_clock_is_corrected_when_it_is_far_off() -> None:
 def test_clock_is_left_alone_when_it_is_right() -> None:
     """A refused signature within the service's tolerance has another cause."""
     signer = Signer("eu-west-1", lambda: NOW)
-    assert not signer.learn_time(NOW + 239)
+    assert not signer.learn_time(NOW + 239, signed_at_seconds=NOW)
     assert signer.skew_seconds == 0
 
 
-def test_clock_that_was_corrected_is_not_corrected_again() -> None:
-    """The correction counts from the corrected clock: a second refusal at the same time teaches nothing."""
+def test_signature_of_the_corrected_time_is_not_blamed_on_the_clock() -> None:
+    """A refusal that the correction did not end has another cause: the credentials."""
     signer = Signer("eu-west-1", lambda: NOW)
-    signer.learn_time(NOW - 900)
-    assert not signer.learn_time(NOW - 900)
+    signer.learn_time(NOW - 900, signed_at_seconds=NOW)
+    assert signer.now() == NOW - 900
+    assert not signer.learn_time(NOW - 900, signed_at_seconds=signer.now())
+
+
+def test_signature_from_before_the_correction_is_blamed_on_the_clock() -> None:
+    """Requests that were out together are refused together, and the credentials are none the worse for it."""
+    signer = Signer("eu-west-1", lambda: NOW)
+    for _ in range(3):
+        assert signer.learn_time(NOW - 900, signed_at_seconds=NOW)
+    assert signer.skew_seconds == -900
 
 
 def test_clock_that_was_set_right_is_believed_again() -> None:
     """A correction is given up when the service's time agrees with the machine's."""
     signer = Signer("eu-west-1", lambda: NOW)
-    signer.learn_time(NOW - 900)
-    assert signer.learn_time(NOW)
+    signer.learn_time(NOW - 900, signed_at_seconds=NOW)
+    assert signer.learn_time(NOW, signed_at_seconds=NOW - 900)
     assert signer.skew_seconds == 0

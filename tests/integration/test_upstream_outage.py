@@ -1,0 +1,141 @@
+"""An upstream that is gone for a while, and what its connections are good for when it is back."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from proxy.core.batch import Answer, Written
+from tests.support.aws_environment import use_static_credentials
+from tests.support.fault_server import (
+    FaultServer,
+    black_hole,
+    followed_by,
+    full_backlog,
+    held,
+    late_reader,
+    put_results,
+    stalled_reader,
+    stuck_until,
+)
+from tests.support.upstreams import PATIENT, batch_of, failed, opened
+
+TIMEOUTS = {"read_timeout_ms": 300, "request_timeout_ms": 300}
+STRAY_BODY = b'{"Records":[{"SequenceNumber":"666","ShardId":"shardId-000000000666"}]}'
+STRAY = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(STRAY_BODY), STRAY_BODY)
+
+
+@pytest.fixture(autouse=True)
+def _aws_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    use_static_credentials(monkeypatch)
+
+
+async def test_server_that_is_silent_for_a_while_is_served_again_at_once() -> None:
+    """Each request of the outage ends by its timeout, and the first one after it passes."""
+    script = (put_results(), *[black_hole()] * 5, put_results())
+    async with FaultServer(*script) as server, opened(server.url, **TIMEOUTS) as upstream:
+        assert isinstance(await upstream.put(batch_of()), Answer)
+        during = await asyncio.gather(*(upstream.put(batch_of()) for _ in range(5)))
+        assert {(failed(reply).code, failed(reply).written) for reply in during} == {
+            ("RequestTimeout", Written.UNKNOWN)
+        }
+        assert isinstance(await upstream.put(batch_of()), Answer)
+        await server.until(lambda: server.open_connections == 1)
+
+
+async def test_host_that_was_gone_is_served_again_at_once() -> None:
+    """What was not connected to during the outage leaves nothing behind that stands in the way."""
+    with full_backlog() as listener:
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        async with opened(url, connect_timeout_ms=200) as upstream:
+            for reply in await asyncio.gather(*(upstream.put(batch_of()) for _ in range(5))):
+                assert failed(reply).written is Written.NOT_SENT
+            async with FaultServer(put_results(), listener=listener) as server:
+                await server.until(lambda: server.connections > 0)  # those that filled the backlog
+                assert isinstance(await upstream.put(batch_of(timeout_ms=20_000)), Answer)
+
+
+async def test_idle_connections_that_an_outage_swallowed_cost_one_timeout_together() -> None:
+    """A firewall that forgot them swallows all that is sent on them, for ever: the first silence ends them all."""
+    release = asyncio.Event()
+    script = (*[held(release, put_results())] * 4, stuck_until(4, put_results()))
+    async with FaultServer(*script) as server, opened(server.url, **TIMEOUTS) as upstream:
+        opening = [asyncio.create_task(upstream.put(batch_of())) for _ in range(4)]
+        await server.until(lambda: len(server.requests) == 4)
+        release.set()
+        assert all(isinstance(reply, Answer) for reply in await asyncio.gather(*opening))
+        assert failed(await upstream.put(batch_of())).code == "RequestTimeout"
+        assert isinstance(await upstream.put(batch_of()), Answer)
+        assert server.connections == 5
+        await server.until(lambda: server.open_connections == 1)
+
+
+async def test_request_that_was_given_up_arrives_no_more() -> None:
+    """Its records are sent again: bytes that still waited for the network must not reach the stream after that."""
+    wake: asyncio.Event = asyncio.Event()
+    received: asyncio.Future[bytes | None] = asyncio.get_running_loop().create_future()
+    # more than the other side takes in unread, and less than we hand over at once
+    batch = batch_of(10, "A" * 20_000, timeout_ms=300)
+    async with (
+        FaultServer(late_reader(wake, received), receive_buffer_bytes=4096) as server,
+        opened(server.url, **PATIENT) as upstream,
+    ):
+        failure = failed(await upstream.put(batch))
+        assert (failure.code, failure.written) == ("RequestTimeout", Written.UNKNOWN)
+        wake.set()
+        assert await received is None
+
+
+async def test_cancelled_put_arrives_no_more() -> None:
+    """Nor does one that ends with the proxy."""
+    wake: asyncio.Event = asyncio.Event()
+    received: asyncio.Future[bytes | None] = asyncio.get_running_loop().create_future()
+    async with (
+        FaultServer(late_reader(wake, received), receive_buffer_bytes=4096) as server,
+        opened(server.url, **PATIENT) as upstream,
+    ):
+        put = asyncio.create_task(upstream.put(batch_of(10, "A" * 20_000)))
+        await server.until(lambda: server.connections == 1)
+        await asyncio.sleep(0.1)  # until it has sent what the other side takes
+        put.cancel()
+        await asyncio.gather(put, return_exceptions=True)
+        wake.set()
+        assert await received is None
+
+
+async def test_close_does_not_wait_for_a_peer_that_does_not_read() -> None:
+    """A shutdown has better things to do."""
+    large = batch_of(500, "A" * 20_000)
+    async with (
+        FaultServer(stalled_reader(), receive_buffer_bytes=4096) as server,
+        opened(server.url, **PATIENT) as upstream,
+    ):
+        put = asyncio.create_task(upstream.put(large))
+        await server.until(lambda: server.connections == 1)
+        await asyncio.sleep(0.1)  # until the other side takes no more
+        async with asyncio.timeout(5):
+            await upstream.close()
+        assert failed(await put).written is Written.NOT_SENT
+
+
+async def test_bytes_that_nobody_asked_for_are_no_answer() -> None:
+    """They came while the connection was idle: the next request takes another one, and its own answer."""
+    script = (followed_by(put_results(), STRAY, 0.05), put_results())
+    async with FaultServer(*script) as server, opened(server.url) as upstream:
+        assert isinstance(await upstream.put(batch_of()), Answer)
+        await asyncio.sleep(0.2)  # they cross the loopback
+        answer = await upstream.put(batch_of())
+        assert isinstance(answer, Answer)
+        assert [result.sequence_number for result in answer.results] == ["4960"]
+        assert server.connections == 2
+
+
+async def test_bytes_behind_an_answer_are_no_answer() -> None:
+    """They came together with it."""
+    script = (followed_by(put_results(), STRAY, 0), put_results())
+    async with FaultServer(*script) as server, opened(server.url) as upstream:
+        for _ in range(2):
+            answer = await upstream.put(batch_of())
+            assert isinstance(answer, Answer)
+            assert [result.sequence_number for result in answer.results] == ["4960"]
