@@ -1,8 +1,8 @@
 """What the producer programs of this benchmark have in common: the records, their pace, and the report.
 
-A program reads its task from the file that it is given, puts the records in their order, none before it is due, and writes a
-report. A producer that is slower than the pace falls behind and is not waited for: what was due meanwhile is put as
-fast as it takes it. Time and CPU time run from the first record to the last outcome; start-up is not counted.
+A program reads its task from the file that it is given, puts the records in their order, none before it is due, and
+writes a report. A producer that is slower than the pace falls behind and is not waited for: what was due meanwhile is
+put as fast as it takes it. Time and CPU time run from the first record to the last outcome; start-up is not counted.
 
 Needs the standard library alone, since each program runs in an environment without the project.
 """
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 REGION = "us-east-1"
 # The outcome of a record of which the producer said that it is in the stream; another text is the error that it gave.
 ACKNOWLEDGED = "acknowledged"
+# A producer that was told to stop has so long to let go.
+GRACE_SECONDS = 2.0
 # A producer ahead of its pace sleeps at least so long: records are due in small lumps, and pacing costs little CPU.
 TICK_SECONDS = 0.005
 
@@ -127,12 +129,9 @@ def main(produce: Callable[[Run], Awaitable[None]]) -> None:
         except Exception as error:  # noqa: BLE001 - whatever it is, the report says so
             run.report.error = repr(error)
 
-    def give_up() -> None:
-        _end(run)
-
     async def watched() -> None:
         # A producer that does not let go when it is cancelled must not hold up the report.
-        asyncio.get_running_loop().call_later(task.patience_seconds + 2.0, give_up)
+        asyncio.get_running_loop().call_later(task.patience_seconds + GRACE_SECONDS, _end, run)
         await bounded()
 
     asyncio.run(watched())
