@@ -79,7 +79,7 @@ def test_a_reported_failure_is_no_loss() -> None:
 
 def test_a_record_of_which_nothing_was_said_is_a_silent_loss_only_if_it_is_missing() -> None:
     """In the stream, nothing is lost."""
-    found = score_of("aab", "a0 b0", {"a0": None, "a1": None})
+    found = score_of("aabb", "a0 b0 b1", {"a0": None, "a1": None, "b0": None})
     assert (found.silent, found.lost, found.failed, found.acknowledged) == (1, 0, 0, 1)
 
 
