@@ -112,6 +112,7 @@ class FleetOptions:
         data_bytes: size of a payload.
         generators: processes that the clients live in.
         settings: of every proxy, by name.
+        stretches: that the run consists of.
     """
 
     seconds: float
@@ -122,6 +123,7 @@ class FleetOptions:
     data_bytes: int = DATA_BYTES
     generators: int = 1
     settings: dict[str, str] = field(default_factory=dict)
+    stretches: tuple[Stretch, ...] = STRETCHES
 
     @property
     def records_per_second(self) -> float:
@@ -130,8 +132,8 @@ class FleetOptions:
 
     def lengths(self) -> list[float]:
         """Return the stretches' lengths in seconds."""
-        unit = self.seconds / sum(stretch.weight for stretch in STRETCHES)
-        return [stretch.weight * unit for stretch in STRETCHES]
+        unit = self.seconds / sum(stretch.weight for stretch in self.stretches)
+        return [stretch.weight * unit for stretch in self.stretches]
 
 
 def clients_of(options: FleetOptions) -> list[ClientSpec]:

@@ -19,7 +19,7 @@ import msgspec
 
 from tests.support.fleet_books import ProxyBooks, Sample, put_faults
 from tests.support.fleet_generator import LINE_BYTES_MAX, Load, News, Summary
-from tests.support.fleet_plan import STRETCHES, FleetOptions, Stretch, clients_of
+from tests.support.fleet_plan import FleetOptions, Stretch, clients_of
 from tests.support.fleet_reader import StreamReader
 from tests.support.fleet_verifier import FleetVerifier
 from tests.support.kinesis_client import KinesisClient
@@ -220,11 +220,11 @@ class Fleet:
                 processes.push(emulator)
                 await asyncio.to_thread(emulator.__enter__)
                 url = await stack.enter_async_context(between(emulator.url)) if between else emulator.url
-                self._proxies = [serve(url, **self._options.settings) for _ in range(self._options.proxies)]
-                for proxy in self._proxies:
+                # One after the other: together they would start slowly, and might choose the same port.
+                for _ in range(self._options.proxies):
+                    proxy = serve(url, **self._options.settings)
                     processes.push(proxy)
-                for proxy in self._proxies:
-                    await asyncio.to_thread(proxy.__enter__)
+                    self._proxies.append(await asyncio.to_thread(proxy.__enter__))
                 client = await stack.enter_async_context(KinesisClient(emulator.url))
                 for load in self._loads():
                     generator = Generator(load, self._take)
@@ -264,7 +264,10 @@ class Fleet:
             await asyncio.sleep(0)
             for generator in self._generators:
                 generator.start()
-            passed = [await self._pass(client, *pair) for pair in zip(STRETCHES, self._options.lengths(), strict=True)]
+            passed = [
+                await self._pass(client, *pair)
+                for pair in zip(self._options.stretches, self._options.lengths(), strict=True)
+            ]
             for generator in self._generators:
                 generator.stop()
             await asyncio.wait(listening)
