@@ -8,6 +8,7 @@ at last a `Summary`. Nobody who dies leaves the clients running: their input end
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import random
 import sys
 from collections import Counter
@@ -20,6 +21,8 @@ from tests.support.fleet_plan import ClientSpec  # noqa: TC001 - msgspec looks i
 
 NEWS_SECONDS = 0.1
 LINE_BYTES_MAX = 64 * 1024 * 1024
+# As large as Linux allows everyone.
+PIPE_BYTES = 1024 * 1024
 
 
 class Load(msgspec.Struct):
@@ -97,7 +100,8 @@ async def generate() -> None:
     loop = asyncio.get_running_loop()
     orders = asyncio.StreamReader(limit=LINE_BYTES_MAX)
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(orders), sys.stdin)
-    # It holds back in memory what the reader does not take at once, rather than hold up the clients.
+    # What the reader does not take at once is held in the pipe and then in memory, rather than hold up the clients.
+    fcntl.fcntl(sys.stdout, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
     pipe, _ = await loop.connect_write_pipe(asyncio.BaseProtocol, sys.stdout)
     output = pipe
 

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from tests.support.fleet_client import CallMade
     from tests.support.fleet_plan import ClientSpec
+    from tests.support.processes import Setting
     from tests.support.readback import Verdict
 
 STREAM_NAME = "fleet"
@@ -40,6 +41,8 @@ PROGRESS_SECONDS = 15.0
 EXTRA_SECONDS = 150.0
 DRAIN_SECONDS = 30.0
 POLL_SECONDS = 0.2
+# So far may the reader fall behind on a busy machine: minutes, at what four shards take.
+RETENTION: dict[str, Setting] = {"retain_records_max": 600_000, "retain_bytes_max": 256 * 1024 * 1024}
 
 
 @dataclass(slots=True)
@@ -91,6 +94,7 @@ class FleetRun:
         summaries: of the clients' processes.
         late: by how many seconds the clients' turns came late, by their process's own fault.
         verdict: of what was read.
+        overtaken: records that came behind younger ones of their key and whose clients were told that they failed.
         records_read: from the stream.
         held_most: the most records that the verifier held at a sample.
         own_cpu_seconds: of this process, reader and verifier above all.
@@ -104,6 +108,7 @@ class FleetRun:
     summaries: list[Summary]
     late: array[float]
     verdict: Verdict
+    overtaken: int
     records_read: int
     held_most: int
     own_cpu_seconds: float
@@ -216,7 +221,7 @@ class Fleet:
         async with asyncio.timeout(self._options.seconds + EXTRA_SECONDS):
             async with AsyncExitStack() as stack:
                 processes = stack.enter_context(ExitStack())
-                emulator = self._emulator = emulate(stream=[f"{STREAM_NAME}:{self._options.shards}"])
+                emulator = self._emulator = emulate(stream=[f"{STREAM_NAME}:{self._options.shards}"], **RETENTION)
                 processes.push(emulator)
                 await asyncio.to_thread(emulator.__enter__)
                 url = await stack.enter_async_context(between(emulator.url)) if between else emulator.url
@@ -290,6 +295,7 @@ class Fleet:
             self._summaries(),
             self._late,
             self._verifier.finish(sent),
+            self._verifier.overtaken,
             reader.records,
             self._held_most,
             time.process_time() - cpu_before,

@@ -4,6 +4,9 @@ It verifies what `readback.verify` does at the end of a run, record by record as
 records arrive in any order relative to each other; each waits for the other, and both are forgotten when they meet. So
 what is held is what is under way, what was written without an acknowledgement, and two numbers for each partition key.
 
+A record that comes behind a younger one of its key is an inversion if its client was told that it is in the stream, and
+overtaken if not: the service may carry out a request that its sender has given up, whoever sends.
+
 Records must be handed in as a consumer reads them: a shard's in their order, a parent's all before its children's.
 Must never know: where records and acknowledgements come from.
 """
@@ -41,10 +44,13 @@ class FleetVerifier:
 
     def __init__(self, data_bytes: int) -> None:
         self.verdict = Verdict()
+        self.overtaken = 0
         self._data_bytes = data_bytes
         self._last: dict[str, int] = {}
         # By partition key: the newest ordinal read, and a bit for each ordinal up to it that was read, it in bit 0.
         self._seen: dict[str, tuple[int, int]] = {}
+        # By key and ordinal: records behind younger ones of their key, whose acknowledgement was not seen yet.
+        self._behind: set[tuple[str, int]] = set()
         # By key and ordinal: where an acknowledged record must be that was not read there yet.
         self._awaited: dict[tuple[str, int], tuple[str, str]] = {}
         # By key and ordinal: where records were read whose acknowledgement was not seen yet.
@@ -83,6 +89,9 @@ class FleetVerifier:
         """Take what a client was told about one sending."""
         self.verdict.acknowledged += 1
         name, place = (partition_key, ordinal), (shard_id, sequence_number)
+        if name in self._behind:
+            self._behind.remove(name)
+            self._invert(name)
         # Written twice, it may be acknowledged under the second place: the first one then needs no owner either.
         if place not in self._unclaimed.pop(name, ()):
             self._awaited[name] = place
@@ -96,6 +105,7 @@ class FleetVerifier:
         verdict = self.verdict
         verdict.lost += len(self._awaited)
         verdict.unacknowledged += len(self._unclaimed)
+        self.overtaken = len(self._behind)
         for name, place in self._awaited.items():
             verdict.note(f"{name} is not where it was acknowledged: {place}")
         for partition_key, (newest, _) in self._seen.items():
@@ -115,10 +125,17 @@ class FleetVerifier:
             self.verdict.duplicates += 1
             self.verdict.late_duplicates += behind > 0
             return False
-        self.verdict.inversions += 1
-        self.verdict.note(f"{partition_key}: ordinal {ordinal} first occurs after {newest}")
         self._seen[partition_key] = newest, (mask | 1 << behind) & _MASK
+        name = (partition_key, ordinal)
+        if name in self._awaited or behind >= REMEMBERED:
+            self._invert(name)
+        else:
+            self._behind.add(name)
         return True
+
+    def _invert(self, name: tuple[str, int]) -> None:
+        self.verdict.inversions += 1
+        self.verdict.note(f"{name} first occurs after a younger record of its key")
 
     def _match(self, name: tuple[str, int], place: tuple[str, str], *, first: bool) -> None:
         awaited = self._awaited.get(name)

@@ -2,11 +2,13 @@ from __future__ import annotations
 
 import asyncio
 import base64
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from proxy.core.hashing import HASH_KEY_MAX
 from tests.support.fleet_reader import StreamReader
-from tests.support.fleet_verifier import ShardRange
+
+if TYPE_CHECKING:
+    from tests.support.fleet_verifier import ShardRange
 
 HALF = 2**127
 
@@ -31,9 +33,11 @@ class Stream:
     """
 
     def __init__(
-        self, answers: dict[str, list[list[str]]], children: dict[str, list[dict[str, Any]]], listed: list[dict[str, Any]]
+        self,
+        answers: dict[str, list[list[str]]],
+        children: dict[str, list[dict[str, Any]]],
+        listed: list[dict[str, Any]],
     ) -> None:
-        self.behind = {shard_id: 0 for shard_id in answers}
         self._answers = answers
         self._children = children
         self._listed = listed

@@ -74,6 +74,23 @@ def test_a_swapped_pair_is_an_inversion(written: Written) -> None:
     assert written.verifier.finish({KEY: 4}).problems == {"inversions": 1}
 
 
+@pytest.mark.parametrize("told_first", [True, False])
+def test_a_late_record_is_an_inversion_only_if_its_client_was_told_of_it(
+    written: Written,
+    told_first: bool,  # noqa: FBT001 - both orders of the two
+) -> None:
+    """One that its client was told of is out of order, sooner or later; one that failed was merely overtaken."""
+    written.acknowledge(2, written.read(2))
+    if told_first:
+        written.acknowledge(0, "102")
+    sequence_number = written.read(0)
+    if not told_first:
+        written.acknowledge(0, sequence_number)
+    written.read(1)
+    assert written.verifier.finish({KEY: 3}).problems == {"inversions": 1}
+    assert written.verifier.overtaken == 1
+
+
 def test_ordinals_that_were_never_written_are_no_inversion(written: Written) -> None:
     """What was refused leaves a gap in its key's order."""
     for ordinal in (0, 7, REMEMBERED + 9):
@@ -148,5 +165,7 @@ def test_a_sequence_number_that_does_not_increase_within_its_shard_is_a_regressi
     """The same number twice is one as well; another shard's numbers do not matter."""
     written.read(0)
     written.verifier.read(SHARD, "101", KEY, payload_of(KEY, 1, DATA_BYTES))
-    written.verifier.read(ShardRange("shardId-000000000001", 0, HASH_KEY_MAX), "50", KEY, payload_of(KEY, 2, DATA_BYTES))
+    written.verifier.read(
+        ShardRange("shardId-000000000001", 0, HASH_KEY_MAX), "50", KEY, payload_of(KEY, 2, DATA_BYTES)
+    )
     assert written.verifier.finish({KEY: 3}).problems == {"regressions": 1}
