@@ -10,7 +10,14 @@ from tests.support.fleet_report import broken_promises, markdown
 from tests.support.fleet_run import Fleet, FleetRun
 
 # Little enough that nothing is throttled for long: whatever is found is the liar's doing.
-QUIET = FleetOptions(seconds=3.0, proxies=1, shards=1, overload=0.5, stretches=(Stretch(CALM, 1),))
+QUIET = FleetOptions(
+    seconds=3.0,
+    proxies=1,
+    shards=1,
+    overload=0.5,
+    settings={"request_timeout_ms": "20000", "delivery_timeout_ms": "30000"},
+    stretches=(Stretch(CALM, 1),),
+)
 
 
 def say_nothing(line: str) -> None:
@@ -28,7 +35,7 @@ async def test_a_fleet_keeps_order_outcomes_and_books_under_overload_faults_and_
     """Two proxies share a stream through every fault, a split and a merge, and break no promise."""
     run = await Fleet(FleetOptions(seconds=8.0, proxies=2, shards=2, overload=1.5), say_nothing).run()
     assert broken_promises(run) == []
-    assert run.verdict.acknowledged > 1_000
+    assert run.verdict.acknowledged > 100
     last = run.samples[-1]
     assert last.stream.faulted > 0, "faults were injected"
     assert len(last.stream.shard_ids) == 5, "two shards, two of a split, one of a merge"

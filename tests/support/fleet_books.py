@@ -30,6 +30,7 @@ READ = tuple(
         "record_errors_total",
         "unknown_outcome_records_total",
         "sequence_regressions_total",
+        "http_request_duration_seconds_bucket",
         "event_loop_lag_seconds",
     )
 )
@@ -50,6 +51,8 @@ class ProxyBooks:
         timed_out: of them, those whose request took too long.
         unknown_outcomes: records sent again although they may have been written.
         regressions: sequence numbers that were not above the one before of their key.
+        singles: PutRecord calls answered.
+        quick_singles: of them, those that were answered within ten milliseconds, by the proxy's own clock.
         lag_seconds: longest delay of the event loop in the last ten seconds.
         cpu_seconds: used so far.
         resident_bytes: memory.
@@ -65,6 +68,8 @@ class ProxyBooks:
     timed_out: int
     unknown_outcomes: int
     regressions: int
+    singles: int
+    quick_singles: int
     lag_seconds: float
     cpu_seconds: float
     resident_bytes: int
@@ -91,6 +96,8 @@ class ProxyBooks:
             timed_out=total("record_errors_total", error_code=TIMED_OUT),
             unknown_outcomes=total("unknown_outcome_records_total"),
             regressions=total("sequence_regressions_total"),
+            singles=total("http_request_duration_seconds_bucket", operation="PutRecord", le="+Inf"),
+            quick_singles=total("http_request_duration_seconds_bucket", operation="PutRecord", le="0.01"),
             lag_seconds=metrics.total(f"{PREFIX}event_loop_lag_seconds"),
             cpu_seconds=proxy.cpu_seconds(),
             resident_bytes=proxy.resident_bytes(),

@@ -12,6 +12,7 @@ import fcntl
 import random
 import sys
 from collections import Counter
+from typing import Any
 
 import msgspec
 import uvloop
@@ -129,8 +130,11 @@ async def generate() -> None:
     for client in clients.values():
         client.start()
     stop = asyncio.create_task(orders.readline())
+    broken = _first_exception(loop)
     while not stop.done():
-        await asyncio.wait((stop,), timeout=NEWS_SECONDS)
+        await asyncio.wait((stop, broken), timeout=NEWS_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+        if broken.done():
+            broken.result()
         tell(recorder.take())
     for client in clients.values():
         client.stop()
@@ -140,6 +144,19 @@ async def generate() -> None:
     tell(_summary(clients))
     while output.get_write_buffer_size():  # noqa: ASYNC110 - a pipe tells nobody that it is empty
         await asyncio.sleep(NEWS_SECONDS)
+
+
+def _first_exception(loop: asyncio.AbstractEventLoop) -> asyncio.Future[None]:
+    """Return what fails as soon as anything goes wrong inside a client, which nobody waits for."""
+    failed = loop.create_future()
+
+    def fail(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        loop.default_exception_handler(context)
+        if not failed.done():
+            failed.set_exception(context.get("exception") or RuntimeError(context["message"]))
+
+    loop.set_exception_handler(fail)
+    return failed
 
 
 def _summary(clients: dict[int, Client]) -> Summary:

@@ -7,6 +7,7 @@ books, follows the stream and hands what is read, and what the clients were told
 from __future__ import annotations
 
 import asyncio
+import signal
 import sys
 import time
 from array import array
@@ -207,7 +208,6 @@ class Fleet:
         self._proxies: list[Service] = []
         self._emulator: Service | None = None
         self._generators: list[Generator] = []
-        self._reader: StreamReader | None = None
 
     async def run(self, between: Callable[[str], AbstractAsyncContextManager[str]] | None = None) -> FleetRun:
         """Run from the start of the processes to their end.
@@ -230,11 +230,17 @@ class Fleet:
                     proxy = serve(url, **self._options.settings)
                     processes.push(proxy)
                     self._proxies.append(await asyncio.to_thread(proxy.__enter__))
+                # The first to be called on the way out: they end together, not one after the other.
+                processes.callback(self._end_proxies)
                 client = await stack.enter_async_context(KinesisClient(emulator.url))
                 for load in self._loads():
                     generator = Generator(load, self._take)
                     self._generators.append(await stack.enter_async_context(generator.running()))
                 return await self._lead(client)
+
+    def _end_proxies(self) -> None:
+        for proxy in self._proxies:
+            proxy.send_signal(signal.SIGTERM)
 
     def _loads(self) -> list[Load]:
         options = self._options
@@ -259,7 +265,7 @@ class Fleet:
                 break
 
     async def _lead(self, client: KinesisClient) -> FleetRun:
-        reader = self._reader = StreamReader(client, STREAM_NAME, self._verifier.read)
+        reader = StreamReader(client, STREAM_NAME, self._verifier.read)
         started_at, cpu_before = time.monotonic(), time.process_time()
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(reader.run())

@@ -32,6 +32,8 @@ def books_of(clients: int) -> ProxyBooks:
         timed_out=0,
         unknown_outcomes=2,
         regressions=0,
+        singles=7,
+        quick_singles=5,
         lag_seconds=0.0,
         cpu_seconds=1.0,
         resident_bytes=1,
@@ -176,6 +178,7 @@ def test_the_report_shows_use_fairness_and_every_class_of_clients() -> None:
     use = (sent + 2) / (1000 * 10)
     assert f"| calm | 10.0 | {sent / 10:,.0f} | {(sent + 2) / 10:,.0f} | {use:.3f} |" in report
     assert all(spec.habit.name in report for spec in run.clients)
+    assert "answered 10 of 14 PutRecord calls within 10 ms" in report
     assert "DID NOT KEEP" in report
 
 
