@@ -77,10 +77,7 @@ class ProxyBooks:
     @classmethod
     def of(cls, proxy: Service) -> ProxyBooks:
         """Look at a running proxy."""
-        with urlopen(f"{proxy.admin_url}/metrics", timeout=10) as response:  # noqa: S310 - our own process
-            text: str = response.read().decode()
-        # Parsing a whole scrape costs ten times as much, and eight proxies are looked at every other second.
-        metrics = Metrics("".join(line for line in text.splitlines(keepends=True) if line.startswith(READ)))
+        metrics = _metrics(proxy)
 
         def total(name: str, **labels: str) -> int:
             return int(metrics.total(f"{PREFIX}{name}", **labels))
@@ -120,6 +117,7 @@ class StreamBooks:
         throttled: records over a shard's limits.
         faulted: records that an injected fault throttled or failed.
         kept: records still to be read.
+        lag_seconds: longest delay of the emulator's event loop in the last ten seconds.
         cpu_seconds: used by the emulator so far.
         resident_bytes: the emulator's memory.
     """
@@ -130,6 +128,7 @@ class StreamBooks:
     throttled: int
     faulted: int
     kept: int
+    lag_seconds: float
     cpu_seconds: float
     resident_bytes: int
 
@@ -147,6 +146,7 @@ class StreamBooks:
             throttled=sum(shard["throttled_records"] for shard in stream["shards"]),
             faulted=injected["throttle"] + injected["internal_failure"],
             kept=document["kept_records"],
+            lag_seconds=_metrics(emulator).total(f"{PREFIX}event_loop_lag_seconds"),
             cpu_seconds=emulator.cpu_seconds(),
             resident_bytes=emulator.resident_bytes(),
         )
@@ -175,6 +175,13 @@ class Sample:
     def total(self, count: Callable[[ProxyBooks], int]) -> int:
         """Add up over all proxies."""
         return sum(map(count, self.proxies))
+
+
+def _metrics(service: Service) -> Metrics:
+    """Scrape what is read of it: parsing everything costs ten times as much, and many are looked at often."""
+    with urlopen(f"{service.admin_url}/metrics", timeout=10) as response:  # noqa: S310 - our own process
+        text: str = response.read().decode()
+    return Metrics("".join(line for line in text.splitlines(keepends=True) if line.startswith(READ)))
 
 
 def put_faults(emulator: Service, faults: dict[str, Any]) -> None:

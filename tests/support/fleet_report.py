@@ -304,6 +304,7 @@ def _costs(run: FleetRun) -> str:
     missed = sum(tally.missed for _, tally in _tallies(run))
     late = sum(lag > LATE_SECONDS_MAX for lag in run.late)
     kept = offered >= OFFERED_MIN * run.options.records_per_second
+    emulator_lag = max(sample.stream.lag_seconds for sample in run.samples)
     proxies = sum(_cpu_seconds(run, number) for number in range(run.options.proxies))
     stream_cpu = last.stream.cpu_seconds - first.stream.cpu_seconds
     processes = [
@@ -317,8 +318,9 @@ def _costs(run: FleetRun) -> str:
         f"The clients were to send {run.options.records_per_second:,.0f} records a second and sent {offered:,.0f}: "
         f"they {'kept' if kept else 'DID NOT KEEP'} the rate. {missed:,.0f} records were not sent because their "
         f"clients still waited. Turns came late by {' / '.join(quantiles(run.late))} ms (p50 / p99 / max); {late:,} of "
-        f"{len(run.late):,} by more than {LATE_SECONDS_MAX * 1000:.0f} ms. The emulator has "
-        f"{last.stream.resident_bytes / MEBI:.0f} MiB and keeps {last.stream.kept:,} records.\n\n"
+        f"{len(run.late):,} by more than {LATE_SECONDS_MAX * 1000:.0f} ms. The emulator's event loop was late by up to "
+        f"{emulator_lag * 1000:.0f} ms; it has {last.stream.resident_bytes / MEBI:.0f} MiB and keeps "
+        f"{last.stream.kept:,} records.\n\n"
         + table(
             ("process", "CPU-seconds", "of a core"), [(name, f"{s:.1f}", f"{s / seconds:.0%}") for name, s in processes]
         )

@@ -48,7 +48,7 @@ def faithful() -> FleetRun:
     for first in (0, each):
         tallies[first] = Tally(started=10, acknowledged=9, given_up=1, sendings=10)
     sent = len(clients) * SENT_BY_CLIENT
-    stream = StreamBooks(1, frozenset({"s0"}), sent + 2, 0, 0, sent, 1.0, 1)
+    stream = StreamBooks(1, frozenset({"s0"}), sent + 2, 0, 0, sent, 0.5, 1.0, 1)
     after = Sample(10.0, [books_of(each), books_of(each)], stream)
     nothing = replace(books_of(0), delivered=0, failed=0)
     before = Sample(0.0, [nothing, nothing], replace(stream, accepted=0))
@@ -179,6 +179,7 @@ def test_the_report_shows_use_fairness_and_every_class_of_clients() -> None:
     assert f"| calm | 10.0 | {sent / 10:,.0f} | {(sent + 2) / 10:,.0f} | {use:.3f} |" in report
     assert all(spec.habit.name in report for spec in run.clients)
     assert "answered 10 of 14 PutRecord calls within 10 ms" in report
+    assert "event loop was late by up to 500 ms" in report
     assert "DID NOT KEEP" in report
 
 
