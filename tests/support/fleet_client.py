@@ -38,7 +38,7 @@ STATUS = slice(9, 12)
 STATUS_OK = 200
 THROTTLED = "ProvisionedThroughputExceededException"
 # What the service never says: an error of the proxy's own, given at its door.
-OF_THE_PROXY = "The proxy"
+OF_THE_PROXY = "proxy"
 
 # What becomes of a call.
 DELIVERED = "delivered"  # every record
@@ -97,6 +97,7 @@ class Tally(msgspec.Struct):
         sendings: records sent, retries included.
         unanswered: sendings without an answer.
         missed: records that it was too busy to send.
+        passed_over: records that were refused at the door while a later one of their key in the same call was taken.
     """
 
     started: int = 0
@@ -105,6 +106,7 @@ class Tally(msgspec.Struct):
     sendings: int = 0
     unanswered: int = 0
     missed: float = 0.0
+    passed_over: int = 0
 
 
 class Observer(Protocol):
@@ -262,26 +264,27 @@ class Client:
         seconds = self._loop.time() - self._sent_at
         status = int(head[STATUS])
         results = self._results(status, body)
-        failed = []
-        at_the_door, throttled = 0, 0
+        failed: list[int] = []
+        at_the_door: list[int] = []
+        throttled = 0
         for (index, ordinal), result in zip(self._out, results, strict=True):
             if result.SequenceNumber is not None and result.ShardId is not None:
                 ack = Ack(self._spec.partition_key(index), ordinal, result.ShardId, result.SequenceNumber)
                 self._observer.acked(ack)
+                self.tally.passed_over += index in at_the_door
                 continue
             failed.append(index)
             self.errors[f"{result.ErrorCode}: {re.sub('[0-9]+', '#', result.ErrorMessage or '')}"] += 1
             throttled += result.ErrorCode == THROTTLED
-            at_the_door += (result.ErrorMessage or "").startswith(OF_THE_PROXY)
+            if OF_THE_PROXY in (result.ErrorMessage or ""):
+                at_the_door.append(index)
         retry_after = RETRY_AFTER.search(head)
-        if retry_after is not None and status != STATUS_OK:
-            at_the_door = len(failed)
         self.tally.acknowledged += len(results) - len(failed)
         if not failed:
             outcome = DELIVERED
         elif len(failed) < len(results):
             outcome = PARTLY
-        elif at_the_door == len(failed):
+        elif len(at_the_door) == len(failed) or (retry_after is not None and status != STATUS_OK):
             outcome = REFUSED
         else:
             outcome = EXPIRED if throttled else FAILED

@@ -46,6 +46,9 @@ def broken_promises(run: FleetRun) -> list[str]:
             f"{verdict.late_duplicates} duplicates and {run.overtaken} failed records came behind younger ones of "
             f"their key, but only {timed_out} records were in a request that timed out"
         )
+    passed_over = sum(tally.passed_over for _, tally in _tallies(run))
+    if passed_over:
+        broken.append(f"{passed_over} records were refused while a later one of their key in the same call was taken")
     if run.records_read != last.stream.accepted or run.unread_shards:
         broken.append(f"read {run.records_read} of {last.stream.accepted} records; unread shards {run.unread_shards}")
     if delivered > last.stream.accepted:

@@ -163,6 +163,13 @@ def test_a_client_is_told_of_each_delivery_and_of_nothing_else(acknowledged: int
     assert any("its clients were told of" in text for text in broken_promises(run))
 
 
+def test_a_record_taken_in_front_of_a_refused_one_of_its_call_is_a_breach() -> None:
+    """At the door, too, order holds within a key."""
+    run = faithful()
+    change_tally(run, passed_over=1)
+    assert len(broken_promises(run)) == 1
+
+
 def test_a_sequence_number_that_a_proxy_saw_fall_is_a_breach() -> None:
     """The proxy's own alarm counts."""
     run = faithful()
