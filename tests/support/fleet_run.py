@@ -14,6 +14,7 @@ from array import array
 from collections import Counter, defaultdict
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, ExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from itertools import accumulate
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -39,7 +40,7 @@ STREAM_NAME = "fleet"
 BOOKS_SECONDS = 2.0
 PROGRESS_SECONDS = 15.0
 # Beyond the run itself: to start everything, to let the last calls end, and to read what is left.
-EXTRA_SECONDS = 150.0
+EXTRA_SECONDS = 240.0
 DRAIN_SECONDS = 30.0
 POLL_SECONDS = 0.2
 # So far may the reader fall behind on a busy machine: minutes, at what four shards take.
@@ -275,9 +276,10 @@ class Fleet:
             await asyncio.sleep(0)
             for generator in self._generators:
                 generator.start()
+            ends = [time.monotonic() + seconds for seconds in accumulate(self._options.lengths())]
             passed = [
-                await self._pass(client, *pair)
-                for pair in zip(self._options.stretches, self._options.lengths(), strict=True)
+                await self._pass(client, stretch, ends_at)
+                for stretch, ends_at in zip(self._options.stretches, ends, strict=True)
             ]
             for generator in self._generators:
                 generator.stop()
@@ -308,17 +310,16 @@ class Fleet:
             sorted(self._samples[-1].stream.shard_ids - reader.shard_ids),
         )
 
-    async def _pass(self, client: KinesisClient, stretch: Stretch, seconds: float) -> Passed:
+    async def _pass(self, client: KinesisClient, stretch: Stretch, ends_at: float) -> Passed:
         assert self._emulator is not None
-        ends_at = time.monotonic() + seconds
         await asyncio.to_thread(put_faults, self._emulator, stretch.faults)
         before, cpu_before = await self._sample(), self._generator_cpu_seconds()
         calls = Calls()
         self._calls.append((before.at, calls))
-        self._say(f"-- {stretch.name}, for {seconds:.0f} s")
+        self._say(f"-- {stretch.name}, for {ends_at - before.at:.0f} s")
         if stretch.reshards:
             await split_and_merge(client, STREAM_NAME)
-        await asyncio.sleep(ends_at - time.monotonic())
+        await asyncio.sleep(max(0, ends_at - time.monotonic()))
         return Passed(stretch, before, await self._sample(), calls, self._generator_cpu_seconds() - cpu_before)
 
     async def _watch(self) -> None:
