@@ -54,6 +54,10 @@ check: $(INSTALLED) ## what CI runs: linters, types, tests (the import contracts
 soak: $(INSTALLED) servers ## the long form of the end-to-end checks
 	@$(BIN)/python -m tests.integration.soak $(ARGS)
 
+.PHONY: fleet
+fleet: $(INSTALLED) ## eight proxies on four shards, overloaded, with faults, for ten minutes (ARGS="--seconds 60" for short)
+	@$(BIN)/python -m tests.integration.fleet $(ARGS)
+
 .PHONY: fuzz
 fuzz: $(INSTALLED) ## send hostile bytes to every parser (ARGS="--cases 1000000" for long)
 	@test $(ATHERIS)/installed -nt tests/fuzz/requirements.lock || { rm -rf $(ATHERIS); \
