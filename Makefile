@@ -54,6 +54,10 @@ check: $(INSTALLED) ## what CI runs: linters, types, tests (the import contracts
 soak: $(INSTALLED) servers ## the long form of the end-to-end checks
 	@$(BIN)/python -m tests.integration.soak $(ARGS)
 
+.PHONY: fleet
+fleet: $(INSTALLED) ## eight proxies on four shards, overloaded, with faults, for ten minutes (ARGS="--seconds 60" for short)
+	@$(BIN)/python -m tests.integration.fleet $(ARGS)
+
 .PHONY: fuzz
 fuzz: $(INSTALLED) ## send hostile bytes to every parser (ARGS="--cases 1000000" for long)
 	@test $(ATHERIS)/installed -nt tests/fuzz/requirements.lock || { rm -rf $(ATHERIS); \
@@ -64,6 +68,11 @@ fuzz: $(INSTALLED) ## send hostile bytes to every parser (ARGS="--cases 1000000"
 .PHONY: bench
 bench: $(INSTALLED) ## measure CPU, memory and latency
 	@$(BIN)/python -m tests.benchmarks.bench $(ARGS)
+
+.PHONY: peers
+peers: $(INSTALLED) ## measure other producers beside the proxy: order, losses, goodput, CPU (ARGS="--only NAME")
+	@PYTHON="$(PYTHON)" tests/benchmarks/peers/install
+	@$(BIN)/python -m tests.benchmarks.peers $(ARGS)
 
 .PHONY: servers
 servers: ## install the independent Kinesis servers that the integration tests use
@@ -80,6 +89,7 @@ lock: ## pin the dependencies anew (ARGS=--upgrade takes the newest)
 	@$(PIN) pyproject.toml --group dev -o requirements-dev.lock
 	@cd tests/servers && $(CURDIR)/$(PIN) requirements.in -o requirements.lock
 	@cd tests/fuzz && $(CURDIR)/$(PIN) requirements.in -o requirements.lock
+	@cd tests/benchmarks/peers && $(CURDIR)/$(PIN) requirements.in -o requirements.lock
 
 .PHONY: tables
 tables: $(INSTALLED) ## write the README's tables of settings and metrics anew
@@ -88,6 +98,7 @@ tables: $(INSTALLED) ## write the README's tables of settings and metrics anew
 .PHONY: clean
 clean: ## remove what the other targets made
 	rm -rf $(VENV) $(UV_VENV) tests/servers/.venv tests/servers/node_modules $(ATHERIS) tests/fuzz/corpus build dist
+	rm -rf tests/benchmarks/peers/.venv
 	cd tests/conformance/sdks && rm -rf go/build java/target js/node_modules kpl/target
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find proxy tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -113,6 +113,7 @@ def _shard(lane: Lane, now_ns: int) -> dict[str, Any]:
     return {
         "shard_id": lane.shard_id or "unknown",
         "ready_partition_keys": len(lane.ready),
+        "rate_limit_ratio": round(lane.rate_ratio, 3),
         "throttled_records": lane.throttled_records,
         "backoff_ms": max(0, lane.backoff_until_ns - now_ns) // MILLISECOND_NS,
         "records_allowed_now": round(lane.limit.records.level(now_ns), 1),

@@ -75,6 +75,11 @@ def read_streams(driver: Driver, labels: StreamLabels) -> Mapping[str, Mapping[L
     }
 
 
+def worst_rate_limit_ratio(driver: Driver) -> float:
+    """Return what the most crowded shard of all streams is sent of its nominal rate at the most; 1 if there is none."""
+    return min((lane.rate_ratio for stream in driver.streams.values() for lane in stream.lanes), default=1.0)
+
+
 # What the core calls it, and the family that it is exported as.
 _COUNTERS = {
     "received_records": "received_records_total",

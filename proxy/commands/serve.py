@@ -21,7 +21,7 @@ from proxy.admin.pulse import Pulse
 from proxy.admin.readings import read_frontend, read_listener, read_process, read_upstream
 from proxy.admin.server import AdminServer
 from proxy.admin.status import describe_records, describe_streams, describe_upstream, rate_totals
-from proxy.admin.stream_readings import read_streams
+from proxy.admin.stream_readings import read_streams, worst_rate_limit_ratio
 from proxy.commands.counted import CountedUpstream
 from proxy.commands.embedded import make_emulator, pages, read_emulator
 from proxy.commands.forwarding import SETTING, forwarded_operations
@@ -199,7 +199,7 @@ class Service:
             **read_process(
                 proxy.__version__, COMMAND, lag_seconds=self._pulse.lag_seconds, draining=self._health.draining
             ),
-            "shard_rate_limit_ratio": {(): self._settings.shard_rate_ratio},
+            "shard_rate_limit_ratio": {(): self._settings.shard_rate_ratio * worst_rate_limit_ratio(self._driver)},
         }
 
     def _status(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""One shard's lane: the keys that are ready to go to it, its limit and its backoff.
+"""One shard's lane: the keys that are ready to go to it, its limit, its share of it and its backoff.
 
 A lane knows its shard only by prediction. While a stream's shard map is unknown all its keys share one careful lane
 (`shard_id` None) with the capacity of a single shard; a stream that ignores keys keeps one lane for all its shards.
@@ -10,10 +10,17 @@ from collections import OrderedDict
 from enum import Enum
 from typing import TYPE_CHECKING
 
+from proxy.core.rate_control import FixedRate, Traffic
+
 if TYPE_CHECKING:
     from proxy.core.backoff import Backoff
     from proxy.core.key_queue import KeyQueue
+    from proxy.core.rate_control import RateControl
     from proxy.core.token_bucket import ShardLimit
+
+# How long a probe's answer is waited for: longer than a service that is well takes, and no lane is stuck for long by a
+# request that fails.
+PROBE_WAIT_NS = 250_000_000
 
 
 class Place(Enum):
@@ -30,25 +37,40 @@ class Lane:
     A key is in `ready` exactly while it is unmuted and has a record; each key gives one record a turn, or a run where
     the stream's ordering allows it, and goes to the back, so no key of a shard starves another. `ready_records` and
     `ready_bytes` are what its keys are listed with: what the shard must be sent before a new key has its turn.
+
+    Args:
+        shard_id: the shard, as predicted; None for the careful lane.
+        limit: what the shard may be sent.
+        rate: finds the lane's share of that limit; without one it is all of it.
+
+    After a throttle and its backoff one record goes, as a probe; the others wait for its answer. `sent_records` and
+    `sent_bytes` count attempts.
     """
 
     __slots__ = (
         "_backed_off_at_ns",
+        "_rate",
+        "_seen",
+        "_throttled_bytes",
         "backoff_until_ns",
         "limit",
         "place",
+        "probing",
         "ready",
         "ready_bytes",
         "ready_records",
+        "sent_bytes",
+        "sent_records",
         "shard_id",
         "throttled_records",
         "troubles",
         "wake_ordinal",
     )
 
-    def __init__(self, shard_id: str | None, limit: ShardLimit) -> None:
+    def __init__(self, shard_id: str | None, limit: ShardLimit, rate: RateControl | None = None) -> None:
         self.shard_id = shard_id
         self.limit = limit
+        self._rate = rate or FixedRate()
         self.ready: OrderedDict[KeyQueue, None] = OrderedDict()
         self.ready_records = 0
         self.ready_bytes = 0
@@ -57,14 +79,40 @@ class Lane:
         self.backoff_until_ns = 0
         self._backed_off_at_ns = 0
         self.troubles = 0
+        self.probing = False
+        self.sent_records = 0
+        self.sent_bytes = 0
         self.throttled_records = 0
+        self._throttled_bytes = 0
+        self._seen = (0, 0, 0, 0)  # what the rate control has been told: records and bytes sent, and throttled
+
+    @property
+    def rate_ratio(self) -> float:
+        """Share of the shard's limit that the lane may use now."""
+        return self.limit.ratio
 
     def ready_at_ns(self, size_bytes: int) -> int:
         """Return the instant from which a record of this size may go to the shard."""
         return max(self.backoff_until_ns, self.limit.ready_at_ns(size_bytes))
 
+    def take(self, size_bytes: int, now_ns: int) -> None:
+        """Take the tokens of a record that goes now."""
+        self.limit.take(size_bytes, now_ns)
+        self.sent_records += 1
+        self.sent_bytes += size_bytes
+        if self.probing:
+            self.backoff_until_ns = now_ns + PROBE_WAIT_NS
+
+    def throttled(self, size_bytes: int) -> None:
+        """Count a record that came back throttled; `back_off` must follow."""
+        self.throttled_records += 1
+        self._throttled_bytes += size_bytes
+
     def back_off(self, sent_at_ns: int, now_ns: int, backoff: Backoff) -> None:
         """Hold the lane back after a response in which its shard was throttled or ill.
+
+        Waits double with each trouble, unless a throttle meets a rate that adapts: that falls in itself, a probe costs
+        one record, and a longer wait would hide from the rate control how crowded the shard is.
 
         Args:
             sent_at_ns: when the request was sent. Requests that were in flight together meet one and the same trouble:
@@ -72,12 +120,44 @@ class Lane:
             now_ns: the present.
             backoff: how long to wait.
         """
+        throttled = self._learn(now_ns)
         if self.troubles and sent_at_ns < self._backed_off_at_ns:
             return
         self.troubles += 1
         self._backed_off_at_ns = now_ns
-        self.backoff_until_ns = now_ns + backoff.wait_ns(self.troubles)
+        self.probing = throttled and self._rate.adapts
+        wait_ns = backoff.spread_ns() if self.probing else backoff.wait_ns(self.troubles)
+        self.backoff_until_ns = now_ns + wait_ns
 
-    def recovered(self) -> None:
-        """Forget past trouble: a response without any has come from the shard."""
+    def recovered(self, sent_at_ns: int, now_ns: int) -> bool:
+        """Forget past trouble: a response without any has come from the shard, to a request sent after it.
+
+        Returns:
+            Whether the lane waited for this: then its schedule must look at it again.
+        """
+        self._learn(now_ns)
+        if not self.troubles or sent_at_ns < self._backed_off_at_ns:
+            return False
         self.troubles = 0
+        probed, self.probing = self.probing, False
+        if probed:
+            self.backoff_until_ns = now_ns
+        return probed
+
+    def _learn(self, now_ns: int) -> bool:
+        """Tell the rate control what is new, obey it, and return whether any of it was a throttle."""
+        seen = self._seen
+        self._seen = (self.sent_records, self.sent_bytes, self.throttled_records, self._throttled_bytes)
+        sent_records, sent_bytes, throttled_records, throttled_bytes = map(int.__sub__, self._seen, seen)
+        cost_ms = self.limit.cost_ms
+        self._rate.learn(
+            Traffic(
+                sent_records,
+                cost_ms(sent_records, sent_bytes),
+                throttled_records,
+                cost_ms(throttled_records, throttled_bytes),
+            ),
+            now_ns,
+        )
+        self.limit.scale(self._rate.ratio, now_ns)
+        return throttled_records > 0

@@ -12,6 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from proxy.core.lane import Lane
+from proxy.core.rate_control import FixedRate
 from proxy.core.shard_map import ShardMap
 from proxy.core.token_bucket import ShardLimit
 
@@ -69,15 +70,22 @@ class Lanes:
             return bool(self._shard_ids) and shard_id not in self._shard_ids
         return lane.shard_id != shard_id
 
-    def learn(self, shards: Sequence[Shard], now_ns: int, *, auto_distribution: bool) -> None:
-        """Replace the map; the caller lists its ready keys anew afterwards."""
+    def learn(self, shards: Sequence[Shard], now_ns: int, *, auto_shards: int) -> None:
+        """Replace the map; the caller lists its ready keys anew afterwards.
+
+        Args:
+            shards: the open ones, as far as they are known.
+            now_ns: the present.
+            auto_shards: how many open shards a stream has that ignores keys; 0 where keys decide.
+        """
         self._shard_ids = frozenset(shard.shard_id for shard in shards)
-        self._auto_distribution = auto_distribution
+        self._auto_distribution = auto_shards > 0
         limits = self._limits
-        careful_shards = len(shards) if auto_distribution else 1
-        self._careful.limit.records.rate_per_second = limits.shard_records_per_second * careful_shards
-        self._careful.limit.bytes.rate_per_second = limits.shard_bytes_per_second * careful_shards
-        if auto_distribution:
+        careful_shards = auto_shards or 1
+        self._careful.limit.change_nominal(
+            limits.shard_records_per_second * careful_shards, limits.shard_bytes_per_second * careful_shards, now_ns
+        )
+        if auto_shards:
             self._map = None
             self._by_shard_id = {}
             return
@@ -92,4 +100,7 @@ class Lanes:
         limit = ShardLimit(
             limits.shard_records_per_second, limits.shard_bytes_per_second, limits.shard_burst_ns, now_ns
         )
-        return Lane(shard_id, limit)
+        unlimited = not (limits.shard_records_per_second or limits.shard_bytes_per_second)
+        rate = FixedRate() if unlimited else limits.rate_control(now_ns)
+        limit.scale(rate.ratio, now_ns)
+        return Lane(shard_id, limit, rate)

@@ -3,6 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from proxy.core.rate_control import AdaptiveRate
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from proxy.core.rate_control import RateControl
 
 from proxy.core.ordering import Ordering
 
@@ -28,6 +36,7 @@ class StreamLimits:
         shard_records_per_second: what the proxy sends one shard at the most; 0 is unlimited.
         shard_bytes_per_second: data and partition keys; 0 is unlimited.
         shard_burst_ns: how much unused rate a shard's buckets keep, as time; at least the linger.
+        rate_control: makes the law by which a lane finds its share of its shard, given the present.
         fetch_backoff_base_ns: bound of the first wait after the shard map or the summary could not be fetched.
         fetch_backoff_max_ns: bound of every such wait.
         fetch_age_min_ns: a map younger than this is not fetched again.
@@ -49,6 +58,7 @@ class StreamLimits:
     shard_records_per_second: int = 1000
     shard_bytes_per_second: int = MIB
     shard_burst_ns: int = 100 * MILLISECOND_NS
+    rate_control: Callable[[int], RateControl] = AdaptiveRate
     fetch_backoff_base_ns: int = SECOND_NS
     fetch_backoff_max_ns: int = 60 * SECOND_NS
     fetch_age_min_ns: int = SECOND_NS

@@ -98,9 +98,9 @@ class Queues:
             elif self._runs and not key_queue.in_flight:
                 self.schedule.recount(key_queue)
 
-    def relocate(self, shards: Sequence[Shard], now_ns: int, *, auto_distribution: bool) -> None:
+    def relocate(self, shards: Sequence[Shard], now_ns: int, *, auto_shards: int) -> None:
         """Take over a new shard map: every ready key moves to its new lane."""
-        self.lanes.learn(shards, now_ns, auto_distribution=auto_distribution)
+        self.lanes.learn(shards, now_ns, auto_shards=auto_shards)
         self.schedule.relocate(lambda key_queue: self.lanes.lane_of(key_queue.first.hash_key))
 
     def _landed(self, key_queue: KeyQueue) -> None:

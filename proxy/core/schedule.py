@@ -211,7 +211,7 @@ class LaneSchedule:
         """Move the first record of a key into a batch."""
         record = key_queue.popleft()
         key_queue.in_flight += 1
-        lane.limit.take(record.size_bytes, now_ns)
+        lane.take(record.size_bytes, now_ns)
         records.append(record)
 
     def _wait(self, lane: Lane, ready_at_ns: int) -> None:

@@ -138,36 +138,35 @@ class Settlement:
             lane = lane_of_flight(record)
             if result.shard_id is not None and result.sequence_number is not None:
                 self._acknowledge(record, result.shard_id, result.sequence_number, answer.encryption_type)
-                if lane.troubles:
-                    healthy[lane] = None
+                healthy[lane] = None
                 if map_was_known and self._queues.lanes.contradicts(lane, result.shard_id):
                     self._ledger.counters.mispredicted_records += 1
                     self._map_fetch.doubt(batch.sent_at_ns, now_ns)
-            elif self._wants_retry(record, result):
+            elif self._is_trouble(record, result, lane):
                 troubled[lane] = None
                 retried.append(record)
-        self._retry(retried)
+        self._retry(self._without_settled(retried))
         for lane in troubled:
             lane.back_off(batch.sent_at_ns, now_ns, self._backoff)
         for lane in healthy:
-            if lane not in troubled:
-                lane.recovered()
+            if lane not in troubled and lane.recovered(batch.sent_at_ns, now_ns):
+                self._queues.schedule.reconsider(lane)
 
-    def _wants_retry(self, record: Record, result: Result) -> bool:
+    def _is_trouble(self, record: Record, result: Result, lane: Lane) -> bool:
         """Judge one record's error: note it for a retry and return True, or refuse the record."""
         code = result.error_code or verdicts.MALFORMED_RESPONSE
         verdict = verdict_of(code)
         self._ledger.counters.count_error(code)
         if code == verdicts.THROUGHPUT_EXCEEDED:
-            lane_of_flight(record).throttled_records += 1
-        if record.state is not State.IN_FLIGHT:
-            self._queues.release(record)
-            return False
+            lane.throttled(record.size_bytes)
+        if record.state is State.IN_FLIGHT:
+            if not verdict.retry:
+                self._ledger.refuse(record, code, result.error_message)
+            else:
+                record.error_code, record.error_message = verdict.expired_as, result.error_message
         if not verdict.retry:
-            self._refuse(record, code, result.error_message)
-            return False
-        record.error_code, record.error_message = verdict.expired_as, result.error_message
-        return True
+            self._queues.release(record)
+        return verdict.retry
 
     def _failed(self, batch: Batch, failure: Failure, now_ns: int) -> None:
         """Decide about every record of a request that failed as a whole."""
@@ -190,7 +189,8 @@ class Settlement:
             self._split(records)
             return
         for record in records:
-            self._refuse(record, failure.code, failure.message)
+            self._ledger.refuse(record, failure.code, failure.message)
+            self._queues.release(record)
 
     def _slow_down(self, batch: Batch, failure: Failure, verdict: Verdict, now_ns: int) -> None:
         """Back off as far as the trouble of a failed request reaches."""
@@ -200,7 +200,7 @@ class Settlement:
             return
         lane = lane_of_flight(batch.records[0])
         if failure.code == verdicts.THROUGHPUT_EXCEEDED:
-            lane.throttled_records += 1
+            lane.throttled(batch.records[0].size_bytes)
         lane.back_off(batch.sent_at_ns, now_ns, self._backoff)
 
     def _split(self, records: list[Record]) -> None:
@@ -230,10 +230,6 @@ class Settlement:
             self._ledger.acknowledge(record, shard_id, sequence_number, encryption_type)
         else:
             self._ledger.counters.late_acknowledgements += 1
-        self._queues.release(record)
-
-    def _refuse(self, record: Record, code: str, message: str | None) -> None:
-        self._ledger.refuse(record, code, message)
         self._queues.release(record)
 
     def _retry(self, records: list[Record]) -> None:

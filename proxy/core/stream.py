@@ -248,7 +248,8 @@ class Stream:
         if observed is not None and observed.changed and now_ns >= self._observed_at_ns + self._limits.fetch_age_min_ns:
             self._observed_at_ns = now_ns
             observed.changed = False
-            self._queues.relocate(observed.shards, now_ns, auto_distribution=self._auto_distribution)
+            if not self._auto_shards:
+                self._queues.relocate(observed.shards, now_ns, auto_shards=0)
 
     def map_due(self, now_ns: int) -> bool:
         """Whether the shell must fetch the shard map now; it wants `learn_map` or `map_failed` then."""
@@ -279,8 +280,8 @@ class Stream:
     def learn_summary(self, summary: StreamSummary, now_ns: int) -> None:
         """Take in what DescribeStreamSummary says."""
         self._summary_fetch.learned(now_ns)
-        was_auto, self.summary = self._auto_distribution, summary
-        if self._shards and self._auto_distribution != was_auto:
+        auto_shards, self.summary = self._auto_shards, summary
+        if self._auto_shards != auto_shards:
             self._relocate(now_ns)
 
     def map_failed(self, now_ns: int) -> None:
@@ -303,11 +304,14 @@ class Stream:
         self._settlement.abandon(message)
 
     @property
-    def _auto_distribution(self) -> bool:
-        return self.summary is not None and self.summary.auto_distribution
+    def _auto_shards(self) -> int:
+        """How many open shards a stream has that ignores keys; 0 where keys decide, or as long as nobody knows."""
+        if self.summary is None or not self.summary.auto_distribution:
+            return 0
+        return len(self._shards) or max(1, self.summary.open_shard_count)
 
     def _relocate(self, now_ns: int) -> None:
-        self._queues.relocate(self._shards, now_ns, auto_distribution=self._auto_distribution)
+        self._queues.relocate(self._shards, now_ns, auto_shards=self._auto_shards)
 
     def _notice_held_back(self, records: list[Record], now_ns: int) -> None:
         """Remember a key whose record has waited long behind others of its own."""

@@ -3,6 +3,8 @@
 A bucket is kept as one instant, the moment at which it was (or will be) empty; its level is the time since then times
 the rate. Nothing accumulates, so nothing drifts, and a bucket costs no work while nobody looks.
 
+The rate may change at any time; the tokens that are there, or owed, stay as they are.
+
 A take larger than the burst passes when the bucket is full and leaves it in debt: no record is too large to ever go,
 and the average holds. Buckets start empty: the shard's last second may have been used up by a predecessor.
 
@@ -12,6 +14,7 @@ Source: the generic cell rate algorithm (ITU-T I.371); the Kinesis limits per sh
 from __future__ import annotations
 
 NANOSECONDS = 1_000_000_000
+MS_PER_SECOND = 1000
 
 
 class TokenBucket:
@@ -25,7 +28,7 @@ class TokenBucket:
 
     __slots__ = ("burst_ns", "empty_at_ns", "rate_per_second")
 
-    def __init__(self, rate_per_second: int, burst_ns: int, now_ns: int) -> None:
+    def __init__(self, rate_per_second: float, burst_ns: int, now_ns: int) -> None:
         self.rate_per_second = rate_per_second
         self.burst_ns = burst_ns
         self.empty_at_ns = now_ns
@@ -45,7 +48,19 @@ class TokenBucket:
 
     def _cost_ns(self, tokens: int) -> int:
         """Return how long so many tokens take to flow in, rounded up: rounding down would exceed the rate for ever."""
-        return -(-tokens * NANOSECONDS // self.rate_per_second)
+        return -int(-tokens * NANOSECONDS // self.rate_per_second)
+
+    def change_rate(self, rate_per_second: float, now_ns: int) -> None:
+        """Let tokens flow at another rate from now on; those in the bucket stay, and so does a debt.
+
+        Args:
+            rate_per_second: the new rate; a bucket without a limit stays without one, and one with a limit keeps one.
+            now_ns: the present.
+        """
+        if self.rate_per_second and rate_per_second != self.rate_per_second:
+            level_ns = min(now_ns - self.empty_at_ns, self.burst_ns)
+            self.empty_at_ns = now_ns - int(level_ns * self.rate_per_second // rate_per_second)
+            self.rate_per_second = rate_per_second
 
     def level(self, now_ns: int) -> float:
         """Return the tokens in the bucket now; negative while in debt."""
@@ -60,11 +75,16 @@ class ShardLimit:
         bytes_per_second: data and partition keys together; 0 means unlimited.
         burst_ns: how much either bucket holds, as time.
         now_ns: the present.
+
+    The rates given are the nominal ones; `ratio` is what the buckets let flow of them.
     """
 
-    __slots__ = ("bytes", "records")
+    __slots__ = ("_bytes_per_second", "_records_per_second", "bytes", "ratio", "records")
 
     def __init__(self, records_per_second: int, bytes_per_second: int, burst_ns: int, now_ns: int) -> None:
+        self._records_per_second = records_per_second
+        self._bytes_per_second = bytes_per_second
+        self.ratio = 1.0
         self.records = TokenBucket(records_per_second, burst_ns, now_ns)
         self.bytes = TokenBucket(bytes_per_second, burst_ns, now_ns)
 
@@ -76,3 +96,25 @@ class ShardLimit:
         """Take the tokens of one record from both buckets."""
         self.records.take(1, now_ns)
         self.bytes.take(size_bytes, now_ns)
+
+    def cost_ms(self, records: int, size_bytes: int) -> float:
+        """Return what records cost of the nominal limits, as time; nothing where there are none."""
+        records_ms = MS_PER_SECOND * records / self._records_per_second if self._records_per_second else 0.0
+        bytes_ms = MS_PER_SECOND * size_bytes / self._bytes_per_second if self._bytes_per_second else 0.0
+        return max(records_ms, bytes_ms)
+
+    def scale(self, ratio: float, now_ns: int) -> None:
+        """Let so much of both nominal rates flow from now on."""
+        if ratio != self.ratio:
+            self.ratio = ratio
+            self._change_rates(now_ns)
+
+    def change_nominal(self, records_per_second: int, bytes_per_second: int, now_ns: int) -> None:
+        """Take over other nominal rates; the ratio stays."""
+        self._records_per_second = records_per_second
+        self._bytes_per_second = bytes_per_second
+        self._change_rates(now_ns)
+
+    def _change_rates(self, now_ns: int) -> None:
+        self.records.change_rate(self._records_per_second * self.ratio, now_ns)
+        self.bytes.change_rate(self._bytes_per_second * self.ratio, now_ns)

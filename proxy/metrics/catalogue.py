@@ -156,7 +156,12 @@ FAMILIES: tuple[Family, ...] = (
         "stream_open_shards", "gauge", "shards", "Open shards by the newest shard map; 0 while unknown.", ("stream",)
     ),
     Family("shard_map_refreshes_total", "counter", "refreshes", "Shard maps fetched.", ("stream",)),
-    Family("shard_rate_limit_ratio", "gauge", "ratio", "Share of a shard's limits that the proxy may use."),
+    Family(
+        "shard_rate_limit_ratio",
+        "gauge",
+        "ratio",
+        "Share of its limits that the proxy allows itself now, of the worst shard.",
+    ),
     Family("streams", "gauge", "streams", "Streams that are known."),
     # The upstream
     Family("upstream_requests_total", "counter", "requests", "Requests to the upstream.", ("operation", "outcome")),

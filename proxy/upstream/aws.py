@@ -30,7 +30,7 @@ from proxy.kinesis.front_door import codec_of, error_reply
 from proxy.kinesis.http import Reply
 from proxy.log import Occasional
 from proxy.upstream import wire
-from proxy.upstream.control import ControlPlane
+from proxy.upstream.control import ControlPlane, Resigner
 from proxy.upstream.counters import (
     DESCRIBE_STREAM_SUMMARY,
     FORWARD,
@@ -143,6 +143,7 @@ class AwsUpstream:
                 settings.credentials_wait_ms / 1000,
             )
             session.register_component("credential_provider", KeptCredentialsResolver(keeper))
+            session.register("before-send.kinesis", Resigner(signer, keeper))
             control = _control_plane(settings, session, region, override, roots)
             await control.open()
         except BotoCoreError as error:

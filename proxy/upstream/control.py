@@ -2,8 +2,8 @@
 
 The client is made at start, though nothing is asked then: loading its model of the service holds the loop for 50 ms or
 more, which the first record should not meet. Its retries are off: one authority retries, and that is the core. It signs
-with the keeper's credentials; the clock correction of the put path does not reach it, so a proxy whose clock is wrong
-by minutes sends records but learns no shard map.
+with the keeper's credentials, by the machine's clock; where the put path has learned that this is wrong, what the
+client is about to send is signed anew.
 
 Must never know: what the answers are used for.
 """
@@ -15,18 +15,47 @@ from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any
 
 from aiobotocore.config import AioConfig
+from yarl import URL
 
 from proxy.core.batch import Failure
 from proxy.core.shard_map import Shard, StreamSummary
+from proxy.upstream.endpoint import endpoint_of
 from proxy.upstream.failures import CONTROL_ERRORS, control_failure, malformed
 
 if TYPE_CHECKING:
     from aiobotocore.session import AioSession
 
+    from proxy.upstream.credentials import CredentialKeeper
+    from proxy.upstream.signing import Signer
+
 # 1000 shards a page; no account has a stream of a hundred thousand.
 PAGES_MAX = 100
 CONNECTIONS_MAX = 4
 KIB = 1024
+
+
+class Resigner:
+    """Signs what a client of botocore is about to send anew, by the corrected clock, while there is a correction.
+
+    Args:
+        signer: knows the time.
+        keeper: has the credentials.
+
+    It is a handler of botocore's event `before-send`.
+    """
+
+    def __init__(self, signer: Signer, keeper: CredentialKeeper) -> None:
+        self._signer = signer
+        self._keeper = keeper
+
+    async def __call__(self, request: Any, **_: object) -> None:  # noqa: ANN401 - botocore has no types
+        """Replace the headers that carry time and signature."""
+        if not self._signer.skew_seconds:
+            return
+        host = endpoint_of(str(URL(request.url).origin())).host
+        target, content_type = (_text(request.headers[name]) for name in ("X-Amz-Target", "Content-Type"))
+        signed = self._signer.headers(host, target, content_type, request.body, await self._keeper.get())
+        request.headers.update(signed)
 
 
 class ControlPlane:
@@ -125,6 +154,11 @@ class ControlPlane:
                 return reply
         except CONTROL_ERRORS as error:
             return control_failure(error)
+
+
+def _text(value: str | bytes) -> str:
+    """Return a header's value, which botocore keeps in either form."""
+    return value.decode() if isinstance(value, bytes) else value
 
 
 def _addressed(stream_name: str, stream_arn: str | None) -> dict[str, str]:

@@ -220,9 +220,14 @@ class SignedHttp:
         return HttpReply(response.status, response.headers, content, failure)
 
     def _give_up(self, payload: Body, lasted_seconds: float) -> None:
-        """End the connection of a request that failed, and the idle ones beside it where it met a long silence."""
+        """End the connection of a request that failed, and the idle ones beside it where it met a long silence.
+
+        Where there was no connection, addresses are asked for anew: they may have changed with the trouble.
+        """
         payload.cut_off()
-        if payload.begun and lasted_seconds >= min(SUSPECT_SILENCE_SECONDS, self._limits.read_timeout_seconds):
+        if not payload.begun:
+            self._pool.clear_dns_cache()
+        elif lasted_seconds >= min(SUSPECT_SILENCE_SECONDS, self._limits.read_timeout_seconds):
             self._pool.drop_idle()
 
     async def _read(self, response: aiohttp.ClientResponse) -> bytes:

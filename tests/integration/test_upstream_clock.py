@@ -6,22 +6,25 @@ import asyncio
 import json
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
+from multidict import CIMultiDict
 from structlog.testing import capture_logs
 
 from proxy.core.batch import Answer, Failure, Written
+from proxy.kinesis.errors import KinesisError
+from proxy.kinesis.http import Request
+from proxy.kinesis.sigv4 import Verifier
 from proxy.upstream.aws import AwsUpstream
 from proxy.upstream.settings import UpstreamSettings
-from tests.support.aws_environment import use_aws_environment, use_static_credentials
+from tests.support.aws_environment import ACCESS_KEY, SECRET_KEY, use_aws_environment, use_static_credentials
 from tests.support.fault_server import Behaviour, Exchange, FaultServer, held, put_results, reply
 from tests.support.upstreams import batch_of, failed
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-TOLERANCE = timedelta(minutes=5)
 HOURS = [timedelta(hours=1), timedelta(hours=-1)]
 
 
@@ -36,17 +39,33 @@ class WallClock:
         return (datetime.now(UTC) + self.wrong_by).timestamp()
 
 
-def punctual() -> Behaviour:
-    """Refuse a signature that is more than five minutes off, as the service does, and else take the records."""
+class Key(NamedTuple):
+    """A key that the service knows."""
+
+    access_key_id: str
+    secret_access_key: str
+    session_token: str | None
+
+
+USER = Key(ACCESS_KEY, SECRET_KEY, None)
+
+
+def punctual(otherwise: Behaviour, key: Key = USER, ahead: timedelta = timedelta()) -> Behaviour:
+    """Check signatures as the service does, five minutes early or late being too much, and else do this.
+
+    Its clock is ahead of the real one by so much.
+    """
+    verifier = Verifier(lambda _: key)
 
     async def act(exchange: Exchange) -> bool:
-        assert exchange.request is not None
-        now = datetime.now(UTC)
-        signed_at = datetime.strptime(exchange.request.headers["x-amz-date"], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
-        if abs(signed_at - now) <= TOLERANCE:
-            return await put_results().act(exchange)
-        body = b'{"__type":"InvalidSignatureException","message":"Signature expired"}'
-        return await reply(400, body, {"Date": now.strftime("%a, %d %b %Y %H:%M:%S GMT")}).act(exchange)
+        received, now = exchange.request, datetime.now(UTC) + ahead
+        assert received is not None
+        try:
+            verifier.verify(Request("POST", "/", CIMultiDict(received.headers), received.body), int(now.timestamp()))
+        except KinesisError as error:
+            body = json.dumps({"__type": error.code, "message": error.message}).encode()
+            return await reply(400, body, {"Date": now.strftime("%a, %d %b %Y %H:%M:%S GMT")}).act(exchange)
+        return await otherwise.act(exchange)
 
     return Behaviour(act)
 
@@ -77,7 +96,7 @@ async def test_clock_that_jumps_and_jumps_back_costs_one_refused_request_each(ju
     """What was refused was not written; the next request carries the service's time, and the credentials stay."""
     clock = WallClock()
     with capture_logs() as logs:
-        async with FaultServer(punctual()) as server, opened(server.url, clock) as upstream:
+        async with FaultServer(punctual(put_results())) as server, opened(server.url, clock) as upstream:
             assert isinstance(await upstream.put(batch_of()), Answer)
             for wrong_by in (jump, timedelta()):
                 clock.wrong_by = wrong_by
@@ -93,7 +112,7 @@ async def test_requests_that_were_out_together_blame_the_clock_and_not_the_crede
     """All are refused, one corrects; the chain is not walked again, and the log has one line."""
     clock, release = WallClock(), asyncio.Event()
     with capture_logs() as logs:
-        script = (*[held(release, punctual())] * 8, punctual())
+        script = (*[held(release, punctual(put_results()))] * 8, punctual(put_results()))
         async with FaultServer(*script) as server, opened(server.url, clock) as upstream:
             clock.wrong_by = jump
             together = [asyncio.create_task(upstream.put(batch_of())) for _ in range(8)]
@@ -127,7 +146,7 @@ async def test_clock_that_jumps_over_the_end_of_a_session_does_not_end_it(
     session = {"AccessKeyId": "ASIA1", "SecretAccessKey": "s", "Token": "t", "Expiration": expiration}
     container = FaultServer(reply(200, json.dumps(session).encode(), {"Content-Type": "application/json"}))
     clock = WallClock()
-    async with container, FaultServer(punctual()) as server:
+    async with container, FaultServer(punctual(put_results(), Key("ASIA1", "s", "t"))) as server:
         monkeypatch.setenv("AWS_CONTAINER_CREDENTIALS_FULL_URI", container.url + "/session")
         async with opened(server.url, clock) as upstream:
             clock.wrong_by = jump
@@ -136,3 +155,20 @@ async def test_clock_that_jumps_over_the_end_of_a_session_does_not_end_it(
             assert isinstance(await upstream.put(batch_of()), Answer)
             assert upstream.ready()
         assert len(container.requests) == 1
+
+
+@pytest.mark.parametrize("token", [None, "IQoJb3JpZ2luX2VjEXAMPLE=="])
+@pytest.mark.parametrize("ahead", HOURS)
+async def test_shard_map_is_asked_for_by_the_corrected_clock(
+    monkeypatch: pytest.MonkeyPatch, ahead: timedelta, token: str | None
+) -> None:
+    """What the puts have learned serves the client of botocore, which itself goes by the machine's clock."""
+    use_static_credentials(monkeypatch, **({} if token is None else {"AWS_SESSION_TOKEN": token}))
+    key = Key(ACCESS_KEY, SECRET_KEY, token)
+    shards, puts = (punctual(answer, key, ahead) for answer in (reply(200, b'{"Shards":[]}'), put_results()))
+    async with FaultServer(shards, puts, shards) as server, opened(server.url, WallClock()) as upstream:
+        refused = await upstream.list_shards("orders", None)
+        assert isinstance(refused, Failure)
+        assert refused.code == "InvalidSignatureException"
+        assert failed(await upstream.put(batch_of())).code == "InvalidSignatureException"
+        assert await upstream.list_shards("orders", None) == []

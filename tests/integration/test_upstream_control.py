@@ -169,6 +169,18 @@ async def test_failed_call_is_a_value_after_one_attempt(
         assert len(server.requests) == 1
 
 
+@pytest.mark.parametrize("mode", ["legacy", "standard", "adaptive"])
+async def test_retries_of_the_aws_configuration_are_not_made(monkeypatch: pytest.MonkeyPatch, mode: str) -> None:
+    """They are meant for programs that have no other."""
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "5")
+    monkeypatch.setenv("AWS_RETRY_MODE", mode)
+    async with FaultServer(reply(503, b"")) as server, opened(server.url) as upstream:
+        result = await upstream.list_shards("orders", None)
+        assert isinstance(result, Failure)
+        assert (result.code, result.status) == ("ServiceUnavailable", 503)
+        assert len(server.requests) == 1
+
+
 async def test_summary_without_its_members_is_malformed() -> None:
     """Nothing is guessed."""
     async with FaultServer(reply(200, b'{"StreamDescriptionSummary":{}}')) as server, opened(server.url) as upstream:

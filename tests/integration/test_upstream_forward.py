@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from multidict import CIMultiDict
+from structlog.testing import capture_logs
 
 from proxy.kinesis.http import Request
 from proxy.upstream.aws import AwsUpstream
@@ -184,3 +185,13 @@ async def test_forwards_do_not_take_the_connections_of_puts() -> None:
             shards = asyncio.create_task(parts.puts.post(parts.endpoints.regional, "t", "c", b"{}"))
             await server.until(lambda: len(server.requests) == 5)
             await asyncio.gather(*forwards, shards)
+
+
+async def test_failing_forwards_do_not_flood_the_log() -> None:
+    """Clients repeat what failed, and so would the log: one line a kind, and how many were held back."""
+    with capture_logs() as logs:
+        async with FaultServer(reset_after_request()) as server, opened(server.url) as upstream:
+            for _ in range(20):
+                await upstream.forward("DescribeStream", request())
+    told = [entry for entry in logs if entry["event"] == "forward_failed"]
+    assert [(entry["code"], entry["held_back"]) for entry in told] == [("ConnectionReset", 0)]

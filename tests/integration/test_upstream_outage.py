@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 
 import pytest
+from aiohttp.abc import AbstractResolver, ResolveResult
 
 from proxy.core.batch import Answer, Written
 from tests.support.aws_environment import use_static_credentials
@@ -139,3 +141,34 @@ async def test_bytes_behind_an_answer_are_no_answer() -> None:
             answer = await upstream.put(batch_of())
             assert isinstance(answer, Answer)
             assert [result.sequence_number for result in answer.results] == ["4960"]
+
+
+class Names(AbstractResolver):
+    """A name service that gives one address for every name, until it is changed."""
+
+    def __init__(self, address: str) -> None:
+        self.address = address
+        self.asked = 0
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[ResolveResult]:
+        """Return the address."""
+        self.asked += 1
+        flags = socket.AI_NUMERICHOST
+        return [{"hostname": host, "host": self.address, "port": port, "family": family, "proto": 0, "flags": flags}]
+
+    async def close(self) -> None:
+        """Close nothing."""
+
+
+async def test_service_that_moved_is_found_once_its_old_address_fails() -> None:
+    """What a name stood for is remembered, but not against the evidence."""
+    names = Names("127.0.0.2")  # nobody listens there
+    async with FaultServer(put_results()) as server, opened(f"http://kinesis.test:{server.port}") as upstream:
+        upstream._started().puts._pool._resolver = names
+        assert failed(await upstream.put(batch_of())).written is Written.NOT_SENT
+        names.address = "127.0.0.1"
+        for _ in range(3):
+            assert isinstance(await upstream.put(batch_of()), Answer)
+        assert names.asked == 2

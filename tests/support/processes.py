@@ -51,6 +51,14 @@ class ProcessError(Exception):
     """A process ended, or did not answer, when it should have served."""
 
 
+def cpu_seconds_of(pid: int) -> float:
+    """Return the CPU time that a process has used in user and system mode (Linux)."""
+    # The command's name, in parentheses, may hold spaces.
+    fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+    user_ticks, system_ticks = int(fields[11]), int(fields[12])
+    return (user_ticks + system_ticks) / CLOCK_TICKS_PER_SECOND
+
+
 def free_port() -> int:
     """Return a loopback port that nothing listens on."""
     for port in random.sample(PORTS, len(PORTS)):
@@ -154,10 +162,7 @@ class Process:
 
     def cpu_seconds(self) -> float:
         """Return the CPU time that the process has used in user and system mode (Linux)."""
-        # The command's name, in parentheses, may hold spaces.
-        fields = Path(f"/proc/{self.pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
-        user_ticks, system_ticks = int(fields[11]), int(fields[12])
-        return (user_ticks + system_ticks) / CLOCK_TICKS_PER_SECOND
+        return cpu_seconds_of(self.pid)
 
     def resident_bytes(self) -> int:
         """Return the process's resident memory (Linux)."""

@@ -171,7 +171,7 @@ def verify(ledger: Ledger, shards: Iterable[StoredShard]) -> Verdict:
                 verdict.regressions += 1
                 verdict.note(f"{shard.shard_id}: {sequence} follows {last}")
             last = sequence
-            sending = _sending_of(ledger, record)
+            sending = sending_of(ledger, record)
             if sending is None:
                 verdict.foreign += 1
                 verdict.note(f"{shard.shard_id}: {record} was never sent")
@@ -197,7 +197,7 @@ def verify(ledger: Ledger, shards: Iterable[StoredShard]) -> Verdict:
     return verdict
 
 
-def _sending_of(ledger: Ledger, record: StoredRecord) -> Sending | None:
+def sending_of(ledger: Ledger, record: StoredRecord) -> Sending | None:
     """Return the sending that a record repeats byte by byte, or None."""
     name = name_of(record.data)
     if name is None:

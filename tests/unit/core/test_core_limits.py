@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -20,9 +20,11 @@ def test_the_defaults_lie_within_what_the_service_takes() -> None:
 @pytest.mark.parametrize("name", ["batch_records_max", "batch_bytes_max", "shard_slice_bytes_max", "in_flight_max"])
 def test_a_limit_that_would_let_nothing_go_is_refused(name: str) -> None:
     """The error names the limit."""
+    none: dict[str, Any] = {name: 0}
+    one: dict[str, Any] = {name: 1}
     with pytest.raises(ValueError, match=name):
-        replace(StreamLimits(), **{name: 0})
-    replace(StreamLimits(), **{name: 1})
+        StreamLimits(**none)
+    StreamLimits(**one)
 
 
 def test_a_burst_shorter_than_the_linger_is_refused() -> None:

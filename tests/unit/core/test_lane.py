@@ -46,7 +46,7 @@ def test_a_recovered_lane_starts_over_with_the_shortest_backoff() -> None:
     lane = lane_of()
     for _ in range(5):
         lane.back_off(0, 0, BACKOFF)
-    lane.recovered()
+    lane.recovered(0, 0)
     lane.back_off(SECOND, SECOND, BACKOFF)
     assert lane.backoff_until_ns == SECOND + 25 * MS
 
@@ -73,6 +73,6 @@ def test_late_news_of_trouble_reaches_a_lane_that_recovered_meanwhile() -> None:
     """A recovered lane has no trouble to be older than."""
     lane = lane_of()
     lane.back_off(0, 10 * MS, BACKOFF)
-    lane.recovered()
+    lane.recovered(10 * MS, 15 * MS)
     lane.back_off(5 * MS, 20 * MS, BACKOFF)
     assert lane.backoff_until_ns == 45 * MS

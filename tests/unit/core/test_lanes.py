@@ -29,7 +29,7 @@ def test_an_unknown_stream_has_one_careful_lane_with_the_capacity_of_one_shard()
 def test_a_known_stream_has_a_lane_a_shard() -> None:
     """Each with a shard's capacity, in the order of the hash keys."""
     lanes = lanes_of()
-    lanes.learn(shards_of(4), 0, auto_distribution=False)
+    lanes.learn(shards_of(4), 0, auto_shards=0)
     assert [lane.shard_id for lane in lanes.known] == [shard_id_of(index) for index in range(4)]
     assert lanes.lane_of(0) is lanes.known[0]
     assert lanes.lane_of(HASH_KEY_MAX) is lanes.known[3]
@@ -40,7 +40,7 @@ def test_a_known_stream_has_a_lane_a_shard() -> None:
 def test_a_new_lane_starts_without_tokens() -> None:
     """Its shard may have been used to the last drop by others."""
     lanes = lanes_of()
-    lanes.learn(shards_of(1), SECOND, auto_distribution=False)
+    lanes.learn(shards_of(1), SECOND, auto_shards=0)
     assert lanes.known[0].ready_at_ns(10) == SECOND + MS
 
 
@@ -48,13 +48,13 @@ def test_a_lane_outlives_a_new_map_if_its_shard_is_still_open() -> None:
     """Tokens, debts and backoff stay true; the lanes of new shards are new."""
     lanes = lanes_of()
     low, high = shards_of(2)
-    lanes.learn([low, high], 0, auto_distribution=False)
+    lanes.learn([low, high], 0, auto_shards=0)
     kept = lanes.lane_of(0)
     kept.limit.take(3 * 1024 * 1024, 100 * MS)
     kept.back_off(0, 0, HALF_A_SECOND)
     middle = high.starting_hash_key + 10
     children = [Shard(high.starting_hash_key, middle, "left"), Shard(middle + 1, HASH_KEY_MAX, "right")]
-    lanes.learn([low, *children], SECOND, auto_distribution=False)
+    lanes.learn([low, *children], SECOND, auto_shards=0)
     assert lanes.lane_of(0) is kept
     assert kept.limit.bytes.level(SECOND) < 0
     assert kept.backoff_until_ns == 500 * MS
@@ -64,10 +64,10 @@ def test_a_lane_outlives_a_new_map_if_its_shard_is_still_open() -> None:
 def test_the_lane_of_a_closed_shard_serves_no_key_any_more() -> None:
     """Every hash key goes to a shard that is open."""
     lanes = lanes_of()
-    lanes.learn(shards_of(1), 0, auto_distribution=False)
+    lanes.learn(shards_of(1), 0, auto_shards=0)
     closed = lanes.lane_of(0)
     left, right = Shard(0, 99, "left"), Shard(100, HASH_KEY_MAX, "right")
-    lanes.learn([left, right], 0, auto_distribution=False)
+    lanes.learn([left, right], 0, auto_shards=0)
     assert closed not in {lanes.lane_of(0), lanes.lane_of(HASH_KEY_MAX), *lanes.known}
 
 
@@ -75,7 +75,7 @@ def test_a_hash_key_in_a_gap_of_the_map_uses_the_careful_lane() -> None:
     """A map caught in the middle of a resharding strands nothing."""
     lanes = lanes_of()
     careful = lanes.lane_of(0)
-    lanes.learn([Shard(0, 99, "low"), Shard(200, HASH_KEY_MAX, "high")], 0, auto_distribution=False)
+    lanes.learn([Shard(0, 99, "low"), Shard(200, HASH_KEY_MAX, "high")], 0, auto_shards=0)
     assert lanes.lane_of(150) is careful
     assert lanes.lane_of(99).shard_id == "low"
 
@@ -83,7 +83,7 @@ def test_a_hash_key_in_a_gap_of_the_map_uses_the_careful_lane() -> None:
 def test_a_stream_that_ignores_keys_is_one_lane_with_the_capacity_of_all_its_shards() -> None:
     """There is nothing to predict, and the service spreads the records itself."""
     lanes = lanes_of()
-    lanes.learn(shards_of(4), 0, auto_distribution=True)
+    lanes.learn(shards_of(4), 0, auto_shards=4)
     lane = lanes.lane_of(0)
     assert lanes.lane_of(HASH_KEY_MAX) is lane
     assert lanes.known == [lane]
@@ -95,23 +95,23 @@ def test_a_stream_that_ignores_keys_is_one_lane_with_the_capacity_of_all_its_sha
 def test_a_stream_that_stops_ignoring_keys_has_a_lane_a_shard_again() -> None:
     """The strategy of a stream can be changed."""
     lanes = lanes_of()
-    lanes.learn(shards_of(2), 0, auto_distribution=True)
-    lanes.learn(shards_of(2), 0, auto_distribution=False)
+    lanes.learn(shards_of(2), 0, auto_shards=2)
+    lanes.learn(shards_of(2), 0, auto_shards=0)
     assert [lane.shard_id for lane in lanes.known] == [shard_id_of(0), shard_id_of(1)]
 
 
 def test_the_careful_lane_has_the_capacity_of_one_shard_again_when_keys_count_again() -> None:
     """It then serves the gaps of the map, each of which is one shard at the least."""
     lanes = lanes_of()
-    lanes.learn(shards_of(4), 0, auto_distribution=True)
-    lanes.learn([Shard(100, HASH_KEY_MAX, "high")], 0, auto_distribution=False)
+    lanes.learn(shards_of(4), 0, auto_shards=4)
+    lanes.learn([Shard(100, HASH_KEY_MAX, "high")], 0, auto_shards=0)
     assert lanes.lane_of(0).limit.records.rate_per_second == 1000
 
 
 def test_the_lane_of_a_stream_that_ignores_keys_keeps_its_backoff_over_a_new_map() -> None:
     """Debts and backoff stay true as for any lane that goes on serving."""
     lanes = lanes_of()
-    lanes.learn(shards_of(2), 0, auto_distribution=True)
+    lanes.learn(shards_of(2), 0, auto_shards=2)
     lanes.lane_of(0).back_off(0, 0, HALF_A_SECOND)
-    lanes.learn(shards_of(2), 100 * MS, auto_distribution=True)
+    lanes.learn(shards_of(2), 100 * MS, auto_shards=2)
     assert lanes.lane_of(0).backoff_until_ns == 500 * MS

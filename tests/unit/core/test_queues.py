@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 def queues_of(*records: Record) -> Queues:
     """Return the queues of a stream of two shards, with records in them."""
     queues = Queues(unlimited(), 0)
-    queues.relocate(shards_of(2), 0, auto_distribution=False)
+    queues.relocate(shards_of(2), 0, auto_shards=0)
     for record in records:
         queues.append(record)
     return queues
@@ -125,7 +125,7 @@ def test_ready_keys_move_to_the_lanes_of_a_new_map() -> None:
     queues = queues_of(flying)
     queues.schedule.drain(0)
     queues.append(ready)
-    queues.relocate(shards_of(4), 0, auto_distribution=False)
+    queues.relocate(shards_of(4), 0, auto_shards=0)
     assert queues.schedule.drain(0) == [ready]
     assert lane_of_flight(ready).shard_id == shard_id_of(3)
     assert lane_of_flight(flying).shard_id == shard_id_of(1)
@@ -136,7 +136,7 @@ def test_a_muted_key_joins_the_lane_of_the_new_map_when_it_is_unmuted() -> None:
     record = record_of("a", hash_key=HASH_KEY_MAX)
     queues = queues_of(record)
     queues.schedule.drain(0)
-    queues.relocate(shards_of(4), 0, auto_distribution=False)
+    queues.relocate(shards_of(4), 0, auto_shards=0)
     queues.reenqueue(record)
     assert queues.schedule.drain(0) == [record]
     assert lane_of_flight(record).shard_id == shard_id_of(3)

@@ -421,3 +421,13 @@ def test_a_new_map_puts_the_summary_in_doubt() -> None:
     bench.learn(4)
     bench.poll()
     assert bench.summary_fetches == fetches + 1
+
+
+def test_a_stream_that_ignores_keys_has_the_capacity_that_the_summary_tells_while_there_is_no_map() -> None:
+    """ListShards may be denied for ever."""
+    bench = Bench(StreamLimits())
+    bench.stream.learn_summary(AUTO, 0)
+    (lane,) = bench.stream.lanes
+    assert lane.limit.records.rate_per_second == 4000
+    bench.stream.learn_summary(StreamSummary("arn", 6, auto_distribution=True), SECOND)
+    assert lane.limit.records.rate_per_second == 6000
