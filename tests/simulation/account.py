@@ -31,9 +31,9 @@ TIMER_GRACE_NS = 3 * MILLISECOND_NS
 KEPT_NS = 59 * SECOND_NS
 UNDELIVERED_AMPLE = 1_000
 SHARED_ID_DATA = "c2hhcmVk"  # base64 of `shared`
-# So many failures in a row take a multiple of the longest wait: with full jitter, twelve times it on average.
-FAILURES_PACED = 30
-PACED_BACKOFFS = 4
+# So many failures, each of a request sent after the one before had failed, take six of the longest waits on average,
+# with full jitter; less than half of one, once in 10**9 times.
+FAILURES_PACED = 15
 
 
 class Taken:
@@ -95,7 +95,7 @@ class Account:
         self._youngest_written: dict[tuple[str, str], Taken] = {}
         self._answered: dict[Batch, None] = {}  # those whose results have arrived
         self._by_data: dict[str, Taken] = {}  # the newest of each
-        self._failures: dict[str, tuple[int, int]] = {}  # by stream: how many in a row, since when
+        self._failures: dict[str, tuple[int, int, int]] = {}  # by stream: how many in a row, since when, the last
         self.inversions = 0  # that the proxy must know of
         self._calls = 0
         self._last_sequence: dict[tuple[str, str], int] = {}
@@ -182,10 +182,12 @@ class Account:
             return
         if verdict_of(reply.code, reply.status).scope is Scope.SHARD and len(batch.records) == 1:
             return  # one shard's trouble does not hold up the others
-        failures, since_ns = self._failures.get(batch.stream_name, (0, self._clock()))
-        self._failures[batch.stream_name] = (failures + 1, since_ns)
-        least_ns = PACED_BACKOFFS * self._scenario.limits.backoff_max_ns
-        if failures >= FAILURES_PACED and self._clock() - since_ns < least_ns:
+        now_ns = self._clock()
+        failures, since_ns, last_ns = self._failures.get(batch.stream_name, (0, now_ns, 0))
+        if batch.sent_at_ns < last_ns:
+            return  # it was out when the trouble showed
+        self._failures[batch.stream_name] = (failures + 1, since_ns, now_ns)
+        if failures >= FAILURES_PACED and now_ns - since_ns < self._scenario.limits.backoff_max_ns // 2:
             raise self._promises.note(Rule.PACE, f"{failures} requests of {self._name} have failed in a row")
 
     def withdrawing(self, records: Sequence[Record]) -> None:

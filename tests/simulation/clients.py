@@ -54,6 +54,9 @@ class Client:
         """Whether it has as many calls under way as it may."""
         return self._calls >= self._habits.calls_max
 
+    def _stops(self) -> bool:
+        return self.stopping
+
     async def call(self) -> None:
         """Make one call, with all that follows from its answers."""
         self._calls += 1
@@ -69,7 +72,7 @@ class Client:
                     return
                 made = CallMade(answered.failed, made.single, made.ordered)
                 await self._back_off(1, 0)
-                if self.stopping:
+                if self._stops():
                     return
         finally:
             self._calls -= 1
@@ -85,7 +88,7 @@ class Client:
             if proxy is None:
                 counts["attempts unconnected"] += 1
                 await asyncio.sleep(NOBODY_SERVES_SECONDS)
-                if self.stopping:
+                if self._stops():
                     break
                 continue
             counts["attempts"] += 1
@@ -102,7 +105,7 @@ class Client:
             if self.stopping or attempt == habits.tries:
                 break
             await self._back_off(attempt, 0 if answered is None else answered.retry_after_seconds)
-            if self.stopping:
+            if self._stops():
                 break
         return answered
 

@@ -16,8 +16,10 @@ from proxy.core.backoff import Backoff
 from proxy.core.batch import Answer, Failure
 from proxy.core.buffer import Buffer
 from proxy.core.fetch import Fetch
+from proxy.core.gate import Gate
 from proxy.core.key_queue import KeyQueue
 from proxy.core.ledger import Ledger
+from proxy.core.limits import MILLISECOND_NS
 from proxy.core.record import Record, State
 from proxy.core.schedule import LaneSchedule
 from proxy.core.settlement import Settlement
@@ -92,7 +94,7 @@ def retried_to_the_back(self: KeyQueue, record: Record) -> None:
     _append_key(self, record)
 
 
-@_bug(LaneSchedule, "_take", Rule.KEY_TWICE)
+@_bug(LaneSchedule, "_take", Rule.KEY_TWICE, Rule.BOOKS)
 def released_when_sent(lane: Lane, key_queue: KeyQueue, records: list[Record], now_ns: int) -> None:
     """A key stays listed while it has a record in flight."""
     record = key_queue.popleft()
@@ -157,7 +159,7 @@ def told_twice(self: Ledger) -> list[Record]:
 _answered = Driver._answered
 
 
-@_bug(Driver, "_answered", Rule.DEFECT)
+@_bug(Driver, "_answered", Rule.DEFECT, Rule.BOOKS)
 def completed_twice(self: Driver, stream: Stream, batch: Batch, task: asyncio.Task[Reply]) -> None:
     """The answer of a request is handed to the core twice."""
     _answered(self, stream, batch, task)
@@ -180,7 +182,8 @@ def short_answer_believed(self: Settlement, batch: Batch, reply: Reply, now_ns: 
 def neighbours_are_refused(self: Settlement, records: list[Record]) -> None:
     """All records of a refused request are refused."""
     for record in records:
-        self._refuse(record, "ValidationException", "a guilty record")
+        self._ledger.refuse(record, "ValidationException", "a guilty record")
+        self._queues.release(record)
 
 
 _split = Settlement._split
@@ -259,7 +262,7 @@ def unsent_records_stay_behind(self: Calls, call: Call) -> None:
 _set_timer = Driver._set_timer
 
 
-@_bug(Driver, "_set_timer", Rule.LATE, Rule.FINISH, Rule.IDLE)
+@_bug(Driver, "_set_timer", Rule.LATE, Rule.FINISH, Rule.ALIVE)
 def timer_not_moved(self: Driver) -> None:
     """A timer that is set stays as it is, though something is due before."""
     if self._timer is None:
@@ -302,11 +305,23 @@ def bucket_without_a_bottom(self: TokenBucket, tokens: int, now_ns: int) -> None
     self.empty_at_ns += self._cost_ns(tokens)
 
 
-@_bug(TokenBucket, "ready_at_ns", Rule.ALIVE)
-def bucket_never_refills(self: TokenBucket, tokens: int) -> int:
-    """A lane in debt stays in debt."""
-    del tokens
-    return self.empty_at_ns if self.empty_at_ns <= 1_003 * 10**9 else 10**18
+_returned = Gate.returned
+
+
+@_bug(Gate, "returned", Rule.ALIVE, Rule.IDLE, Rule.LATE)
+def slow_requests_stay_in_flight(self: Gate, sent_at_ns: int, now_ns: int) -> None:
+    """A request that took long is never counted back in."""
+    if now_ns - sent_at_ns < 500 * MILLISECOND_NS:
+        _returned(self, sent_at_ns, now_ns)
+
+
+_wait = LaneSchedule._wait
+
+
+@_bug(LaneSchedule, "_wait", Rule.IDLE)
+def lane_waits_too_long(self: LaneSchedule, lane: Lane, ready_at_ns: int) -> None:
+    """A lane without tokens is looked at again a second late."""
+    _wait(self, lane, ready_at_ns + 1_000 * MILLISECOND_NS)
 
 
 _give = Buffer.give

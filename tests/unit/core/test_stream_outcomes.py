@@ -19,6 +19,7 @@ from tests.unit.core.builders import (
     keys_of,
     shard_id_of,
     shards_of,
+    state_of,
     taken,
     unlimited,
 )
@@ -161,9 +162,9 @@ def test_a_record_is_not_refused_for_a_neighbour_that_expired_while_the_request_
     bench.poll(SECOND)
     assert guilty.state is State.EXPIRED
     bench.fail(batch, "ValidationException")
-    assert innocent.state is State.IN_FLIGHT
+    assert state_of(innocent) is State.IN_FLIGHT
     bench.answer(bench.poll_one(), taken())
-    assert innocent.state is State.ACKNOWLEDGED
+    assert state_of(innocent) is State.ACKNOWLEDGED
     assert bench.poll() == []
     assert bench.identity_holds()
 
