@@ -198,7 +198,8 @@ class Scenario:
             sizes=(60, 200),
             latency_ms=(1, 8),
             buffer_records_max=draw.choice((20_000, 100)),
-            undelivered_calls_max=draw.choice((10_000, 1)),
+            undelivered_calls_max=10_000 if seed % 2 else 1,
+            streams_max=1 if seed % 4 == 0 else 16,
             drain_timeout_ms=draw.choice((50, 1_000)),
             ends_well=seed % 4 != 2,
         )

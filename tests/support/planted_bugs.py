@@ -77,7 +77,8 @@ def _bug(owner: type, method: str, *rules: Rule) -> Callable[[Any], Any]:
 
     def register(function: Any) -> Any:  # noqa: ANN401 - a method of any signature
         static = isinstance(owner.__dict__[method], staticmethod)
-        BUGS[function.__name__] = Bug(owner, method, staticmethod(function) if static else function, frozenset(rules))
+        name = function.fget.__name__ if isinstance(function, property) else function.__name__
+        BUGS[name] = Bug(owner, method, staticmethod(function) if static else function, frozenset(rules))
         return function
 
     return register
@@ -147,6 +148,13 @@ def door_lets_the_younger_pass(self: Door, record: Record, now_ns: int) -> objec
 _refusal = Door.refusal
 
 
+@_bug(Stream, "idle", Rule.KEY_TWICE, Rule.BOOKS)
+@property
+def forgotten_with_a_request_out(self: Stream) -> bool:
+    """A stream without open records is forgotten, though one that expired is still in flight."""
+    return not (self._ledger.open_records or self._map_fetch.under_way or self._summary_fetch.under_way)
+
+
 # Outcomes
 
 
@@ -182,6 +190,16 @@ def short_answer_believed(self: Settlement, batch: Batch, reply: Reply, now_ns: 
 def neighbours_are_refused(self: Settlement, records: list[Record]) -> None:
     """All records of a refused request are refused."""
     for record in records:
+        self._ledger.refuse(record, "ValidationException", "a guilty record")
+        self._queues.release(record)
+
+
+@_bug(Settlement, "_split", Rule.CAUSE)
+def the_last_one_is_guilty(self: Settlement, records: list[Record]) -> None:
+    """Of a refused request one record alone is left when the others have expired: that one is refused."""
+    if len(records) > 1:
+        _split(self, records)
+    for record in records[:1] if len(records) == 1 else ():
         self._ledger.refuse(record, "ValidationException", "a guilty record")
         self._queues.release(record)
 
@@ -228,7 +246,7 @@ def withdraws_what_is_in_flight(self: Stream, records: Sequence[Record]) -> None
 # Calls
 
 
-@_bug(Call, "has_body", Rule.TRUTH, Rule.ANSWER)
+@_bug(Call, "has_body", Rule.TRUTH, Rule.ANSWER, Rule.WITHDRAWAL)
 def joins_across_bodies(self: Call, body: bytes) -> bool:
     """An attempt joins any call that has its id, whatever it puts."""
     del self, body
@@ -262,7 +280,7 @@ def unsent_records_stay_behind(self: Calls, call: Call) -> None:
 _set_timer = Driver._set_timer
 
 
-@_bug(Driver, "_set_timer", Rule.LATE, Rule.FINISH, Rule.ALIVE)
+@_bug(Driver, "_set_timer", Rule.LATE, Rule.FINISH, Rule.ALIVE, Rule.MAP)
 def timer_not_moved(self: Driver) -> None:
     """A timer that is set stays as it is, though something is due before."""
     if self._timer is None:
