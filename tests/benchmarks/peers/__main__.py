@@ -21,7 +21,8 @@ from tests.benchmarks.peers.runs import CONTESTANTS, KEYS, PYTHON, SCENARIOS, Ro
 
 HEADER = (
     "| producer | inversions | inverted pairs | keys inverted | acknowledged, lost | reported failed (of them stored) "
-    "| no outcome, not stored | duplicates | refused by the service | goodput, records/s | CPU-seconds | load | remark |\n"
+    "| no outcome, not stored | duplicates | refused by the service | goodput, records/s | CPU-seconds | load "
+    "| remark |\n"
     "|---|---|---|---|---|---|---|---|---|---|---|---|---|"
 )
 
