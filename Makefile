@@ -10,6 +10,7 @@ PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check --no-input
 INSTALLED := $(VENV)/installed
 UV_VENV := $(VENV)-uv
 ATHERIS := tests/fuzz/.atheris
+PLOT_VENV := tests/benchmarks/.venv
 PIN = $(UV_VENV)/bin/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 $(ARGS)
 
 .DEFAULT_GOAL := help
@@ -65,6 +66,15 @@ fuzz: $(INSTALLED) ## send hostile bytes to every parser (ARGS="--cases 1000000"
 bench: $(INSTALLED) ## measure CPU, memory and latency
 	@$(BIN)/python -m tests.benchmarks.bench $(ARGS)
 
+.PHONY: sharers
+sharers: $(INSTALLED) ## show how senders that know nothing of each other share a shard: tables and a plot
+	@$(BIN)/python -m tests.benchmarks.sharers $(ARGS)
+	@test $(PLOT_VENV)/installed -nt tests/benchmarks/requirements.lock || { rm -rf $(PLOT_VENV); \
+	    $(PYTHON) -m venv $(PLOT_VENV) && $(PLOT_VENV)/bin/python -m pip install --quiet --disable-pip-version-check \
+	        --no-input --require-hashes --only-binary :all: -r tests/benchmarks/requirements.lock && \
+	    touch $(PLOT_VENV)/installed; }
+	@$(PLOT_VENV)/bin/python tests/benchmarks/sharers_plot.py build/sharers.json build/sharers.svg
+
 .PHONY: servers
 servers: ## install the independent Kinesis servers that the integration tests use
 	@PYTHON="$(PYTHON)" tests/servers/install
@@ -80,6 +90,7 @@ lock: ## pin the dependencies anew (ARGS=--upgrade takes the newest)
 	@$(PIN) pyproject.toml --group dev -o requirements-dev.lock
 	@cd tests/servers && $(CURDIR)/$(PIN) requirements.in -o requirements.lock
 	@cd tests/fuzz && $(CURDIR)/$(PIN) requirements.in -o requirements.lock
+	@cd tests/benchmarks && $(CURDIR)/$(PIN) requirements.in -o requirements.lock
 
 .PHONY: tables
 tables: $(INSTALLED) ## write the README's tables of settings and metrics anew
@@ -87,7 +98,7 @@ tables: $(INSTALLED) ## write the README's tables of settings and metrics anew
 
 .PHONY: clean
 clean: ## remove what the other targets made
-	rm -rf $(VENV) $(UV_VENV) tests/servers/.venv tests/servers/node_modules $(ATHERIS) tests/fuzz/corpus build dist
+	rm -rf $(VENV) $(UV_VENV) tests/servers/.venv tests/servers/node_modules $(ATHERIS) $(PLOT_VENV) tests/fuzz/corpus build dist
 	cd tests/conformance/sdks && rm -rf go/build java/target js/node_modules kpl/target
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find proxy tests -name __pycache__ -type d -prune -exec rm -rf {} +
