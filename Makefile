@@ -10,6 +10,7 @@ PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check --no-input
 INSTALLED := $(VENV)/installed
 UV_VENV := $(VENV)-uv
 ATHERIS := tests/fuzz/.atheris
+PLOT_VENV := tests/benchmarks/.venv
 PIN = $(UV_VENV)/bin/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 $(ARGS)
 
 .DEFAULT_GOAL := help
@@ -74,6 +75,15 @@ peers: $(INSTALLED) ## measure other producers beside the proxy: order, losses, 
 	@PYTHON="$(PYTHON)" tests/benchmarks/peers/install
 	@$(BIN)/python -m tests.benchmarks.peers $(ARGS)
 
+.PHONY: sharers
+sharers: $(INSTALLED) ## show how senders that know nothing of each other share a shard: tables and a plot
+	@$(BIN)/python -m tests.benchmarks.sharers $(ARGS)
+	@test $(PLOT_VENV)/installed -nt tests/benchmarks/requirements.lock || { rm -rf $(PLOT_VENV); \
+	    $(PYTHON) -m venv $(PLOT_VENV) && $(PLOT_VENV)/bin/python -m pip install --quiet --disable-pip-version-check \
+	        --no-input --require-hashes --only-binary :all: -r tests/benchmarks/requirements.lock && \
+	    touch $(PLOT_VENV)/installed; }
+	@$(PLOT_VENV)/bin/python tests/benchmarks/sharers_plot.py build/sharers.json build/sharers.svg
+
 .PHONY: servers
 servers: ## install the independent Kinesis servers that the integration tests use
 	@PYTHON="$(PYTHON)" tests/servers/install
@@ -90,6 +100,7 @@ lock: ## pin the dependencies anew (ARGS=--upgrade takes the newest)
 	@cd tests/servers && $(CURDIR)/$(PIN) requirements.in -o requirements.lock
 	@cd tests/fuzz && $(CURDIR)/$(PIN) requirements.in -o requirements.lock
 	@cd tests/benchmarks/peers && $(CURDIR)/$(PIN) requirements.in -o requirements.lock
+	@cd tests/benchmarks && $(CURDIR)/$(PIN) requirements.in -o requirements.lock
 
 .PHONY: tables
 tables: $(INSTALLED) ## write the README's tables of settings and metrics anew
@@ -97,7 +108,7 @@ tables: $(INSTALLED) ## write the README's tables of settings and metrics anew
 
 .PHONY: clean
 clean: ## remove what the other targets made
-	rm -rf $(VENV) $(UV_VENV) tests/servers/.venv tests/servers/node_modules $(ATHERIS) tests/fuzz/corpus build dist
+	rm -rf $(VENV) $(UV_VENV) tests/servers/.venv tests/servers/node_modules $(ATHERIS) $(PLOT_VENV) tests/fuzz/corpus build dist
 	rm -rf tests/benchmarks/peers/.venv
 	cd tests/conformance/sdks && rm -rf go/build java/target js/node_modules kpl/target
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

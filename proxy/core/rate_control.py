@@ -5,32 +5,34 @@ ratio that it learns. What is counted is not records but what they cost: millise
 or by bytes, whichever is more. A record of 100 bytes costs a millisecond of 1000 records a second, one of 10 KiB costs
 ten of 1 MiB a second; so one law serves both limits.
 
-Theory of operation: the ratio grows steadily, by a factor a second, while the lane uses it, and falls by a factor with
-every throttled millisecond. It rests where both cancel out: where so many milliseconds a second are throttled, the same
-number for every lane. Lanes on one shard all see the same fraction of what they send throttled; so those that send more
-are throttled more and give way to those that send less, until all send the same. Then 64 lanes lose some 3 % to
-throttles, and 2 lose 0.1 %.
+Theory of operation: while a lane uses its ratio, the ratio grows by a factor a second, and it falls by a factor with
+every throttled millisecond. It rests where both cancel out: where so many milliseconds a second are throttled, nearly
+the same number for every lane. Lanes on one shard all see the same fraction of what they send throttled; so those that
+send more are throttled more, and give way, until all send the same. Then 64 lanes lose some 3 % to throttles, and 2
+lose 0.2 %.
 
-    START ──a calm window──> CALM ──a window in which much was throttled──> STIRRED
-                               ^                                               │
-                               └───────────────steps shrink with age───────────┘
+    STARTING ──calm windows──> SETTLED ──more was throttled than can be chance──> SETTLED at age 0
 
-How large the steps are is a matter of how much has changed. At the START the ratio halves with each window in which
-anything much is throttled. A lane that is STIRRED (others came or went, or it has just started) takes large steps,
-which find the new share within seconds; they shrink with the time since (one over age, the way of all stochastic
-approximation) down to the CALM ones, which keep it steady. A lane that has not been throttled for long though it used
-all that it had grows faster and faster: someone has left.
+How large the steps are is a matter of how much has changed. A lane that is STARTING halves its ratio with each window
+in which much was throttled; one that is SETTLED gives way more slowly, for it may be a newcomer that is to yield. Steps
+are large at age 0 and shrink with the age (one over time, the way of stochastic approximation), from those that find a
+new share within seconds to those that keep it steady; meanwhile more is let be throttled, for throttles are all the
+news there is. A lane that was not throttled for long though it used all that it had grows faster and faster: someone
+has left.
 
 A lane that does not use its ratio keeps it. So one that needs less than its share is not slowed down, and what it
 leaves is shared by the others: the division is max-min fair.
 
-Source: AIMD and its fairness, Chiu and Jain, "Analysis of the Increase and Decrease Algorithms for Congestion
-Avoidance" (1989); constants by simulation, `make sharers`.
+Must never know: what else there is on the shard.
+
+Source: Chiu and Jain, "Analysis of the Increase and Decrease Algorithms for Congestion Avoidance" (1989); Robbins and
+Monro, "A Stochastic Approximation Method" (1951); Page, "Continuous Inspection Schemes" (1954). The constants were
+found by simulation; `make sharers` shows what they do.
 """
 
 from __future__ import annotations
 
-from math import exp
+from math import exp, log
 from typing import NamedTuple, Protocol
 
 NANOSECONDS = 1_000_000_000
@@ -41,26 +43,44 @@ WINDOW_NS = NANOSECONDS  # the service counts by the second
 WINDOW_SECONDS_MAX = 2.0  # what a window is worth at the most: a lane that was idle has seen nothing
 BUSY_RATIO = 0.8  # of what a window allowed was used: then the limit is what held the lane back
 
-CROWD = 64  # senders on one shard at which the constants below hold; for fewer they are bent by powers of the ratio
-CALM_GROWTH = 0.01  # of the ratio in a second
-STIRRED_GROWTH = 0.15
-STIRRED_GROWTH_SECONDS = 1.5  # growth times age: how fast the steps shrink
-CALM_THROTTLED_MS = 0.4  # throttled a second at rest
-STIRRED_THROTTLED_MS = 1.0
-CALM_POWER = 0.5
-STIRRED_POWER = 0.25
-THROTTLED_POWER = 0.15
+# Growth of the logarithm of the ratio in a second.
+GROWTH_MAX = 0.15
+GROWTH_TIMES_AGE = 1.5  # how it shrinks with the age, in seconds: above 1/2, or it would never arrive
+GROWTH_MIN = 0.008
+# What the constants hold for is a crowd of 64; a larger ratio grows less, the more so the more settled it is.
+CROWD = 64
+GROWTH_POWER = 0.5
+GROWTH_POWER_SECONDS = 60.0
 
-FALL_MAX = 0.1  # of the logarithm in one window, beyond the fraction that was throttled: one clump is one piece of news
-STIRRED_RECORDS = 5  # throttled in one window, and
-STIRRED_FRACTION = 0.12  # throttled of what was sent in it: more than chance
-START_RECORDS = 3
-START_FRACTION = 0.03
-START_FALL = 0.7  # of the logarithm: half
-PATIENCE_SECONDS = 8.0  # without a throttle, for records of a millisecond; in proportion for larger ones, up to
-PATIENCE_SECONDS_MAX = 30.0
-HASTE = 0.128  # growth while nothing was throttled for long rises as the square of the time in patiences
-HASTE_GROWTH_MAX = 0.2
+# What is throttled in a second at rest, in milliseconds; more for a larger ratio, where it is a smaller fraction.
+THROTTLED_MS = 0.42
+THROTTLED_NEW_MS = 2.5
+THROTTLED_NEW_SECONDS = 20.0  # a bell curve over the age
+THROTTLED_POWER = 0.2
+
+# Falls of the logarithm of the ratio in one window.
+FALL_MAX = 0.7  # half
+FALL_SETTLED_MAX = 0.1  # one clump of throttles is one piece of news; twice the growth, if that is more
+FALL_DOUBLES_AFTER = 4  # windows in a row in which much was throttled: nobody else yields
+
+# When much was throttled in a window: that many records, and that fraction of what was sent.
+MUCH_RECORDS_STARTING = 3
+MUCH_RATIO_STARTING = 0.03
+MUCH_TIMES_REST_STARTING = 2.5  # and that many times what is throttled at rest
+MUCH_RECORDS = 5
+MUCH_RATIO = 0.06
+CALM_WINDOWS = 2  # in a row, and a lane has started
+
+# When the throttles of several windows are no chance (a cumulative sum of what exceeds so many times the rest).
+SURPLUS_TIMES_REST = 3.0
+SURPLUS_MS_MAX = 8.0  # times what a record costs, if that is more than a millisecond
+SURPLUS_CLUMP_MAX = 0.02  # of the lane's rate, on top: what is in flight is throttled together
+
+PATIENCE_SECONDS = 10.0  # without a throttle, for records of a millisecond; in proportion for larger ones, up to
+PATIENCE_SECONDS_MAX = 18.0
+HASTE_GROWTH = 0.02
+HASTE_POWER = 15.0  # growth rises with the square of the time beyond the patience, counted in patiences
+HASTE_GROWTH_MAX = 0.24
 
 
 class Traffic(NamedTuple):
@@ -86,6 +106,9 @@ class Traffic(NamedTuple):
             self.throttled_records + other.throttled_records,
             self.throttled_ms + other.throttled_ms,
         )
+
+
+NOTHING = Traffic(0, 0.0, 0, 0.0)
 
 
 class RateControl(Protocol):
@@ -128,76 +151,94 @@ class AdaptiveRate:
     __slots__ = (
         "_age_seconds",
         "_calm_since_ns",
+        "_calm_windows",
         "_fallen",
         "_starting",
+        "_stormy_windows",
+        "_surplus_ms",
         "_window",
         "_window_from_ns",
         "adapts",
         "ratio",
-        "stirred_windows",
     )
 
     def __init__(self, now_ns: int) -> None:
         self.ratio = 1.0
         self.adapts = True
-        self.stirred_windows = 0  # in a row
         self._starting = True
-        self._age_seconds = 0.0  # since the last stirred window
+        self._age_seconds = 0.0
+        self._calm_windows = 0  # in a row
+        self._stormy_windows = 0  # in a row
+        self._surplus_ms = 0.0
         self._calm_since_ns = now_ns  # nothing was throttled, and all that was allowed was used
         self._window_from_ns = now_ns
-        self._window = Traffic(0, 0.0, 0, 0.0)
+        self._window = NOTHING
         self._fallen = 0.0  # of the logarithm of the ratio, in this window
 
     def learn(self, traffic: Traffic, now_ns: int) -> None:
         """Take in what happened since the last call; afterwards `ratio` is what counts."""
         if now_ns - self._window_from_ns >= WINDOW_NS:
             self._close_window(now_ns)
-        window = self._window = self._window.plus(traffic)
+        self._window = self._window.plus(traffic)
         if traffic.throttled_records:
             self._calm_since_ns = now_ns
-            expected_ms = max(window.sent_ms, self.ratio * MS_PER_SECOND)
-            growth, at_rest_ms = self._step()
-            fall = min(window.throttled_ms * growth / at_rest_ms, FALL_MAX + window.throttled_ms / expected_ms)
-            self._fall_to(min(fall, START_FALL))
+            self._fall_to(min(self._window.throttled_ms * self._growth() / self._at_rest_ms(), self._fall_max()))
 
     def _close_window(self, now_ns: int) -> None:
         """Judge the window that is over, and begin the next."""
         window = self._window
         seconds = min((now_ns - self._window_from_ns) / NANOSECONDS, WINDOW_SECONDS_MAX)
-        if self._was_stirred(window):
-            self._fall_to(START_FALL if self._starting else min(START_FALL, FALL_MAX * 2**self.stirred_windows))
-            self.stirred_windows += 1
-            self._age_seconds = 0.0
+        stirred = self._is_stirred(window, seconds)
+        if self._is_stormy(window, seconds):
+            stirred = stirred or self._starting
+            self._fall_to(self._fall_max())
+            self._calm_windows = 0
+            self._stormy_windows += 1
             self._calm_since_ns = now_ns
         else:
-            self.stirred_windows = 0
+            self._stormy_windows = 0
             self._age_seconds += seconds
             if window.sent_records:
-                self._starting = False
+                self._calm_windows += 1
+                self._starting = self._starting and self._calm_windows < CALM_WINDOWS
                 self._grow(window, seconds, now_ns)
+        if stirred:
+            self._age_seconds = 0.0
         self._window_from_ns = now_ns
-        self._window = Traffic(0, 0.0, 0, 0.0)
+        self._window = NOTHING
         self._fallen = 0.0
 
-    def _was_stirred(self, window: Traffic) -> bool:
-        """Whether so much was throttled that the share must have changed."""
-        records, fraction = (START_RECORDS, START_FRACTION) if self._starting else (STIRRED_RECORDS, STIRRED_FRACTION)
-        return window.throttled_records >= records and window.throttled_ms > fraction * window.sent_ms
+    def _is_stormy(self, window: Traffic, seconds: float) -> bool:
+        """Whether much of what was sent in a window was throttled."""
+        if not self._starting:
+            return window.throttled_records >= MUCH_RECORDS and window.throttled_ms > MUCH_RATIO * window.sent_ms
+        return (
+            window.throttled_records >= MUCH_RECORDS_STARTING
+            and window.throttled_ms > MUCH_RATIO_STARTING * window.sent_ms
+            and window.throttled_ms > MUCH_TIMES_REST_STARTING * self._at_rest_ms() * seconds
+        )
+
+    def _is_stirred(self, window: Traffic, seconds: float) -> bool:
+        """Whether more has been throttled, lately, than would be by chance if the share were right."""
+        surplus_ms = self._surplus_ms + window.throttled_ms - SURPLUS_TIMES_REST * self._at_rest_ms() * seconds
+        cost_ms = window.sent_ms / window.sent_records if window.sent_records else 1.0
+        most_ms = SURPLUS_MS_MAX * max(1.0, cost_ms) + SURPLUS_CLUMP_MAX * MS_PER_SECOND * self.ratio
+        self._surplus_ms = max(0.0, surplus_ms) if surplus_ms <= most_ms else 0.0
+        return surplus_ms > most_ms
 
     def _grow(self, window: Traffic, seconds: float, now_ns: int) -> None:
-        """Grow as the window allows, if the ratio is what held the lane back."""
+        """Grow as a window allows, if the ratio is what held the lane back."""
         cost_ms = window.sent_ms / window.sent_records
         if window.sent_ms < BUSY_RATIO * self.ratio * MS_PER_SECOND * seconds - cost_ms:
             self._calm_since_ns = now_ns
             return
-        growth, _ = self._step()
-        patience = min(PATIENCE_SECONDS * cost_ms, max(PATIENCE_SECONDS, PATIENCE_SECONDS_MAX))
-        impatience = (now_ns - self._calm_since_ns) / NANOSECONDS / patience - 1
-        if impatience > 0:
-            haste = min(CALM_GROWTH * (2 + HASTE * impatience**2), HASTE_GROWTH_MAX)
-            if haste > growth:
-                growth = haste
-                self._age_seconds = min(self._age_seconds, STIRRED_GROWTH_SECONDS / haste)
+        growth = self._growth()
+        patience = min(PATIENCE_SECONDS * max(1.0, cost_ms), PATIENCE_SECONDS_MAX)
+        overdue = (now_ns - self._calm_since_ns) / NANOSECONDS / patience - 1
+        if overdue > 0:
+            haste = min(HASTE_GROWTH * (1 + HASTE_POWER * overdue**2), HASTE_GROWTH_MAX)
+            self._age_seconds = min(self._age_seconds, GROWTH_TIMES_AGE / haste)
+            growth = max(growth, haste)
         self.ratio = min(1.0, self.ratio * exp(growth * seconds))
 
     def _fall_to(self, fall: float) -> None:
@@ -206,13 +247,23 @@ class AdaptiveRate:
             self.ratio = max(RATIO_MIN, self.ratio * exp(self._fallen - fall))
             self._fallen = fall
 
-    def _step(self) -> tuple[float, float]:
-        """Return the growth of the logarithm in a second, and how many throttled ms a second cancel it out."""
-        crowding = CROWD * self.ratio
-        calm = CALM_GROWTH / crowding**CALM_POWER
-        most = STIRRED_GROWTH / crowding**STIRRED_POWER
-        stirred = most * min(1.0, STIRRED_GROWTH_SECONDS / STIRRED_GROWTH / max(self._age_seconds, 0.1))
-        growth = max(calm, stirred)
-        stirring = (growth - calm) / (most - calm)
-        at_rest_ms = CALM_THROTTLED_MS + (STIRRED_THROTTLED_MS - CALM_THROTTLED_MS) * stirring
-        return growth, at_rest_ms * crowding**THROTTLED_POWER
+    def _fall_max(self) -> float:
+        """Return how far the logarithm of the ratio may fall in one window."""
+        if self._starting:
+            return FALL_MAX
+        doublings = max(0, self._stormy_windows - FALL_DOUBLES_AFTER)
+        return min(FALL_MAX, max(FALL_SETTLED_MAX, 2 * self._growth()) * (1 << doublings))
+
+    def _growth(self) -> float:
+        """Return the growth of the logarithm of the ratio in a second, by its age."""
+        age_seconds = max(self._age_seconds, 1.0)
+        power = GROWTH_POWER * min(1.0, age_seconds / GROWTH_POWER_SECONDS)
+        larger = log(CROWD * self.ratio)
+        growth = min(GROWTH_MAX, GROWTH_TIMES_AGE / age_seconds) * exp(-power * larger)
+        return max(growth, GROWTH_MIN * exp(-GROWTH_POWER * larger))
+
+    def _at_rest_ms(self) -> float:
+        """Return how much is throttled in a second when growth and falls cancel out."""
+        novelty = exp(-((self._age_seconds / THROTTLED_NEW_SECONDS) ** 2))
+        throttled_ms = THROTTLED_MS + (THROTTLED_NEW_MS - THROTTLED_MS) * novelty
+        return throttled_ms * exp(THROTTLED_POWER * log(CROWD * self.ratio))

@@ -162,10 +162,15 @@ class Stream:
                 await asyncio.sleep(seconds)
             if room_bytes >= _PROGRESS_BYTES:
                 self._since = 0.0
-            if not self.gone and not self._room_bytes():
-                self._room = asyncio.get_running_loop().create_future()
-                await self._room
-                self._room = None
+            if not self._room_bytes():
+                await self._wait_for_room()
+
+    async def _wait_for_room(self) -> None:
+        """Wait until it is worth looking again; what nobody takes any more has no room to wait for."""
+        if not self.gone:
+            self._room = asyncio.get_running_loop().create_future()
+            await self._room
+            self._room = None
 
     def _room_bytes(self) -> int:
         """Return how much may be sent now."""

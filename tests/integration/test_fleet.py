@@ -9,6 +9,9 @@ from tests.support.fleet_plan import CALM, STRETCHES, FleetOptions, Stretch
 from tests.support.fleet_report import broken_promises, markdown
 from tests.support.fleet_run import Fleet, FleetRun
 
+# Several processes start one after the other, on whatever machine this is.
+pytestmark = pytest.mark.timeout(180)
+
 # Little enough that nothing is throttled for long: whatever is found is the liar's doing.
 QUIET = FleetOptions(
     seconds=3.0,
@@ -30,7 +33,6 @@ async def lied_to(lie: Lie) -> FleetRun:
     return await Fleet(QUIET, say_nothing).run(lying(lie))
 
 
-@pytest.mark.timeout(120)
 async def test_a_fleet_keeps_order_outcomes_and_books_under_overload_faults_and_resharding() -> None:
     """Two proxies share a stream through every fault, a split and a merge, and break no promise."""
     run = await Fleet(FleetOptions(seconds=8.0, proxies=2, shards=2, overload=1.5), say_nothing).run()

@@ -94,7 +94,7 @@ async def driving(service: Service) -> AsyncIterator[Driver]:
 
     limits = StreamLimits(delivery_timeout_ns=20 * SECOND_NS, backoff_base_ns=1_000_000)
     async with FaultServer(service()) as server, opened(server.url, request_timeout_ms=400) as upstream:
-        driver = Driver(upstream, limits, Buffer(10_000, 64 * MIB), 10, clock, lambda: 0.5)
+        driver = Driver(upstream, lambda _: limits, Buffer(10_000, 64 * MIB), 10, clock, lambda: 0.5)
         yield driver
         await driver.drain(5 * SECOND_NS)
         await driver.close()

@@ -14,7 +14,6 @@ from array import array
 from collections import Counter, defaultdict
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, ExitStack, asynccontextmanager
 from dataclasses import dataclass, field
-from itertools import accumulate
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -39,7 +38,8 @@ if TYPE_CHECKING:
 STREAM_NAME = "fleet"
 BOOKS_SECONDS = 2.0
 PROGRESS_SECONDS = 15.0
-# Beyond the run itself: to start everything, to let the last calls end, and to read what is left.
+# Beyond twice the run: to start everything, to let the last calls end, and to read what is left. On a busy machine the
+# stretches last longer, for each waits until everyone has been looked at.
 EXTRA_SECONDS = 240.0
 DRAIN_SECONDS = 30.0
 POLL_SECONDS = 0.2
@@ -206,6 +206,7 @@ class Fleet:
         self._late = array("f")
         self._totals: Counter[str] = Counter()
         self._held_most = 0
+        self._looking = asyncio.Lock()
         self._proxies: list[Service] = []
         self._emulator: Service | None = None
         self._generators: list[Generator] = []
@@ -219,7 +220,7 @@ class Fleet:
         Raises:
             TimeoutError: it did not end by itself; every process is ended all the same.
         """
-        async with asyncio.timeout(self._options.seconds + EXTRA_SECONDS):
+        async with asyncio.timeout(2 * self._options.seconds + EXTRA_SECONDS):
             async with AsyncExitStack() as stack:
                 processes = stack.enter_context(ExitStack())
                 emulator = self._emulator = emulate(stream=[f"{STREAM_NAME}:{self._options.shards}"], **RETENTION)
@@ -276,11 +277,11 @@ class Fleet:
             await asyncio.sleep(0)
             for generator in self._generators:
                 generator.start()
-            ends = [time.monotonic() + seconds for seconds in accumulate(self._options.lengths())]
-            passed = [
-                await self._pass(client, stretch, ends_at)
-                for stretch, ends_at in zip(self._options.stretches, ends, strict=True)
-            ]
+            passed: list[Passed] = []
+            before = await self._sample()
+            for stretch, seconds in zip(self._options.stretches, self._options.lengths(), strict=True):
+                passed.append(await self._pass(client, stretch, seconds, before))
+                before = passed[-1].after
             for generator in self._generators:
                 generator.stop()
             await asyncio.wait(listening)
@@ -310,16 +311,17 @@ class Fleet:
             sorted(self._samples[-1].stream.shard_ids - reader.shard_ids),
         )
 
-    async def _pass(self, client: KinesisClient, stretch: Stretch, ends_at: float) -> Passed:
+    async def _pass(self, client: KinesisClient, stretch: Stretch, seconds: float, before: Sample) -> Passed:
         assert self._emulator is not None
+        ends_at = time.monotonic() + seconds
         await asyncio.to_thread(put_faults, self._emulator, stretch.faults)
-        before, cpu_before = await self._sample(), self._generator_cpu_seconds()
+        cpu_before = self._generator_cpu_seconds()
         calls = Calls()
         self._calls.append((before.at, calls))
-        self._say(f"-- {stretch.name}, for {ends_at - before.at:.0f} s")
+        self._say(f"-- {stretch.name}, for {seconds:.0f} s")
         if stretch.reshards:
             await split_and_merge(client, STREAM_NAME)
-        await asyncio.sleep(max(0, ends_at - time.monotonic()))
+        await asyncio.sleep(ends_at - time.monotonic())
         return Passed(stretch, before, await self._sample(), calls, self._generator_cpu_seconds() - cpu_before)
 
     async def _watch(self) -> None:
@@ -329,7 +331,8 @@ class Fleet:
 
     async def _sample(self) -> Sample:
         assert self._emulator is not None
-        sample = await asyncio.to_thread(Sample.of, self._proxies, self._emulator)
+        async with self._looking:
+            sample = await asyncio.to_thread(Sample.of, self._proxies, self._emulator)
         self._samples.append(sample)
         self._held_most = max(self._held_most, self._verifier.held)
         return sample

@@ -7,6 +7,7 @@ records as long as its limit allows, by one of two ways of counting; what it doe
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import partial
 from heapq import heappop, heappush
 from random import Random
 from typing import TYPE_CHECKING, Protocol
@@ -142,6 +143,10 @@ class Sender:
         self.active = False
         self._records = 0
 
+    def fall_silent(self) -> None:
+        """Let nothing more arrive."""
+        self.active = False
+
     def append(self, count: int, now_ns: int) -> None:
         """Let records arrive, each with a partition key of its own."""
         records = []
@@ -188,10 +193,10 @@ class Simulation:
         """Play it, and return self."""
         for sender in self.senders:
             begin = sender.demand.from_seconds + self._random.random() * STARTS_WITHIN_SECONDS
-            self._at(self._begin_ns + int(begin * SECOND_NS), lambda sender=sender: self._begin(sender))
+            self._at(self._begin_ns + int(begin * SECOND_NS), partial(self._begin, sender))
             if sender.demand.until_seconds < self.sharing.seconds:
                 end_ns = self._begin_ns + int(sender.demand.until_seconds * SECOND_NS)
-                self._at(end_ns, lambda sender=sender: setattr(sender, "active", False))
+                self._at(end_ns, sender.fall_silent)
         for second in range(self.sharing.seconds):
             self._at(self._begin_ns + second * SECOND_NS, self._sample)
         end_ns = self._begin_ns + self.sharing.seconds * SECOND_NS
@@ -220,13 +225,13 @@ class Simulation:
         if sender.active and rate:
             sender.append(1, self._now_ns + sender.clock_offset_ns)
             wait_ns = int(self._random.expovariate(rate) * SECOND_NS)
-            self._at(self._now_ns + wait_ns, lambda: self._arrive(sender))
+            self._at(self._now_ns + wait_ns, partial(self._arrive, sender))
             self._poll(sender)
 
     def _poll(self, sender: Sender) -> None:
         offset_ns = sender.clock_offset_ns
         for batch in sender.poll(self._now_ns + offset_ns):
-            self._at(self._now_ns + self._one_way_ns(), lambda batch=batch: self._serve(sender, batch))
+            self._at(self._now_ns + self._one_way_ns(), partial(self._serve, sender, batch))
         wake_at_ns = sender.stream.next_wake_ns()
         if wake_at_ns is None:
             sender.wake_at_ns = None
@@ -234,7 +239,7 @@ class Simulation:
         wake_at_ns = max(wake_at_ns - offset_ns, self._now_ns + 1)
         if sender.wake_at_ns is None or wake_at_ns < sender.wake_at_ns or sender.wake_at_ns <= self._now_ns:
             sender.wake_at_ns = wake_at_ns
-            self._at(wake_at_ns, lambda: self._wake(sender, wake_at_ns))
+            self._at(wake_at_ns, partial(self._wake, sender, wake_at_ns))
 
     def _wake(self, sender: Sender, at_ns: int) -> None:
         if sender.wake_at_ns == at_ns:
@@ -244,7 +249,7 @@ class Simulation:
         """Decide about each record as the request reaches the service."""
         take, now_ns = self._service.take, self._now_ns
         results: list[Result] = [TAKEN if take(record.size_bytes, now_ns) else THROTTLED for record in batch.records]
-        self._at(now_ns + self._one_way_ns(), lambda: self._answer(sender, batch, results))
+        self._at(now_ns + self._one_way_ns(), partial(self._answer, sender, batch, results))
 
     def _answer(self, sender: Sender, batch: Batch, results: list[Result]) -> None:
         second = (self._now_ns - self._begin_ns) // SECOND_NS

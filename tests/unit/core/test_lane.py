@@ -1,7 +1,8 @@
 from __future__ import annotations
 
 from proxy.core.backoff import Backoff
-from proxy.core.lane import Lane
+from proxy.core.lane import PROBE_WAIT_NS, Lane
+from proxy.core.rate_control import AdaptiveRate, FixedRate
 from proxy.core.token_bucket import ShardLimit
 from tests.unit.core.builders import MS, SECOND
 
@@ -76,3 +77,95 @@ def test_late_news_of_trouble_reaches_a_lane_that_recovered_meanwhile() -> None:
     lane.recovered(10 * MS, 15 * MS)
     lane.back_off(5 * MS, 20 * MS, BACKOFF)
     assert lane.backoff_until_ns == 45 * MS
+
+
+def adaptive_lane() -> Lane:
+    """Return a lane of a thousand records a second that finds its share."""
+    return Lane("shard", ShardLimit(1000, 0, 100 * MS, 0), AdaptiveRate(0))
+
+
+def throttle(lane: Lane, sent_at_ns: int, now_ns: int) -> None:
+    """Answer a request of one record, which came back throttled."""
+    lane.throttled(10)
+    lane.back_off(sent_at_ns, now_ns, BACKOFF)
+
+
+def test_after_a_throttle_one_record_goes_and_the_others_wait_for_its_answer() -> None:
+    """Tokens are there for a hundred."""
+    lane = adaptive_lane()
+    throttle(lane, SECOND, SECOND)
+    assert lane.ready_at_ns(10) == SECOND + 25 * MS
+    lane.take(10, SECOND + 25 * MS)
+    assert lane.ready_at_ns(10) > SECOND + 40 * MS
+    assert lane.recovered(SECOND + 25 * MS, SECOND + 40 * MS)
+    assert lane.ready_at_ns(10) == SECOND + 40 * MS
+
+
+def test_a_probe_that_is_throttled_is_followed_by_another() -> None:
+    """After a backoff that has not grown: the rate falls, so the wait need not."""
+    lane = adaptive_lane()
+    throttle(lane, SECOND, SECOND)
+    for start_ns in (2 * SECOND, 3 * SECOND, 4 * SECOND):
+        lane.take(10, start_ns)
+        throttle(lane, start_ns, start_ns + 10 * MS)
+        assert lane.ready_at_ns(10) == start_ns + 35 * MS
+    assert lane.probing
+
+
+def test_an_answer_to_what_was_sent_before_the_throttle_ends_no_probe() -> None:
+    """It tells of the time before."""
+    lane = adaptive_lane()
+    throttle(lane, SECOND, SECOND + 10 * MS)
+    assert not lane.recovered(SECOND + 5 * MS, SECOND + 12 * MS)
+    assert lane.probing
+
+
+def test_a_probe_without_an_answer_holds_its_lane_up_for_a_quarter_of_a_second() -> None:
+    """Its request may have failed as a whole, or take long; then the next record is the probe."""
+    lane = adaptive_lane()
+    throttle(lane, SECOND, SECOND)
+    lane.take(10, 2 * SECOND)
+    assert lane.ready_at_ns(10) == 2 * SECOND + PROBE_WAIT_NS
+    lane.take(10, 2 * SECOND + PROBE_WAIT_NS)
+    assert lane.ready_at_ns(10) == 2 * SECOND + 2 * PROBE_WAIT_NS
+
+
+def test_an_ill_shard_is_not_a_crowded_one() -> None:
+    """Its lane waits longer each time, keeps its rate, and goes on without a probe."""
+    lane = adaptive_lane()
+    waits = []
+    for now_ns in (1 * SECOND, 2 * SECOND, 3 * SECOND):
+        lane.back_off(now_ns, now_ns, BACKOFF)
+        waits.append(lane.backoff_until_ns - now_ns)
+    assert waits == [25 * MS, 50 * MS, 100 * MS]
+    assert not lane.probing
+    assert lane.rate_ratio == 1.0
+
+
+def test_a_rate_that_cannot_fall_leaves_the_waits_to_grow() -> None:
+    """Nothing else would spare a shard that refuses everything."""
+    lane = lane_of(records_per_second=1000)
+    waits = []
+    for now_ns in (1 * SECOND, 2 * SECOND):
+        throttle(lane, now_ns, now_ns)
+        waits.append(lane.backoff_until_ns - now_ns)
+    assert waits == [25 * MS, 50 * MS]
+    assert not lane.probing
+
+
+def test_throttles_lower_the_limit_that_the_lane_sends_by() -> None:
+    """The ratio that the rate control finds is the ratio of the buckets."""
+    lane = adaptive_lane()
+    for number in range(20):
+        lane.take(10, SECOND + number)
+        throttle(lane, SECOND + number, SECOND + number)
+    assert lane.rate_ratio < 1.0
+    assert lane.limit.records.rate_per_second == 1000 * lane.rate_ratio
+    assert lane.throttled_records == 20
+
+
+def test_a_lane_without_a_rate_control_uses_its_whole_limit() -> None:
+    """For ever."""
+    lane = Lane("shard", ShardLimit(1000, 0, 100 * MS, 0), FixedRate())
+    throttle(lane, SECOND, SECOND)
+    assert lane.rate_ratio == 1.0

@@ -4,8 +4,9 @@ from proxy.core.backoff import Backoff
 from proxy.core.hashing import HASH_KEY_MAX
 from proxy.core.lanes import Lanes
 from proxy.core.limits import StreamLimits
+from proxy.core.rate_control import FixedRate
 from proxy.core.shard_map import Shard
-from tests.unit.core.builders import MS, SECOND, shard_id_of, shards_of
+from tests.unit.core.builders import MS, SECOND, shard_id_of, shards_of, unlimited
 
 HALF_A_SECOND = Backoff(SECOND, SECOND, lambda: 0.5)
 
@@ -115,3 +116,34 @@ def test_the_lane_of_a_stream_that_ignores_keys_keeps_its_backoff_over_a_new_map
     lanes.lane_of(0).back_off(0, 0, HALF_A_SECOND)
     lanes.learn(shards_of(2), 100 * MS, auto_shards=2)
     assert lanes.lane_of(0).backoff_until_ns == 500 * MS
+
+
+def test_the_careful_lane_of_an_auto_stream_keeps_its_debt_and_its_share_when_shards_are_added() -> None:
+    """Only what flows in from now on is more."""
+    lanes = lanes_of()
+    lanes.learn(shards_of(2), 0, auto_shards=2)
+    lane = lanes.lane_of(0)
+    lane.limit.take(3 * 1024 * 1024, 100 * MS)
+    lane.limit.scale(0.5, 100 * MS)
+    debt_bytes = lane.limit.bytes.level(100 * MS)
+    assert debt_bytes < 0
+    lanes.learn(shards_of(4), 100 * MS, auto_shards=4)
+    assert lane.limit.records.rate_per_second == 2000
+    assert abs(lane.limit.bytes.level(100 * MS) - debt_bytes) < 1
+
+
+def test_a_lane_without_limits_has_no_share_to_find() -> None:
+    """Its throttles say nothing about a rate: there is none."""
+    lanes = Lanes(unlimited(), 0)
+    lane = lanes.lane_of(0)
+    lane.throttled(10)
+    lane.back_off(0, 0, HALF_A_SECOND)
+    assert not lane.probing
+    assert lane.rate_ratio == 1.0
+
+
+def test_the_law_of_the_limits_is_that_of_every_lane() -> None:
+    """A fixed one and a half times the limit, for example."""
+    lanes = Lanes(StreamLimits(rate_control=lambda _now_ns: FixedRate(1.5)), 0)
+    lanes.learn(shards_of(2), 0, auto_shards=0)
+    assert {lane.limit.records.rate_per_second for lane in lanes.known} == {1500}

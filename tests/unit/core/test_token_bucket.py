@@ -116,3 +116,80 @@ def test_each_limit_of_a_shard_can_be_switched_off_alone() -> None:
     limit = ShardLimit(0, 1000_000, 100 * MS, now_ns=0)
     assert limit.ready_at_ns(30_000) == 30 * MS
     assert ShardLimit(1000, 0, 100 * MS, now_ns=0).ready_at_ns(30_000) == MS
+
+
+def test_a_new_rate_leaves_the_tokens_in_the_bucket() -> None:
+    """What has flowed in stays; from now on it flows at the new rate."""
+    bucket = TokenBucket(1000, 100 * MS, now_ns=0)
+    bucket.change_rate(500, 40 * MS)
+    assert bucket.level(40 * MS) == 40
+    assert bucket.level(50 * MS) == 45
+
+
+def test_a_new_rate_leaves_a_debt_as_it_is() -> None:
+    """Nothing is forgiven by a higher rate, nothing invented by a lower one."""
+    for rate_per_second in (250, 500, 2000, 7777.7):
+        bucket = TokenBucket(1000, 100 * MS, now_ns=0)
+        bucket.take(600, 100 * MS)
+        assert bucket.level(100 * MS) == -500
+        bucket.change_rate(rate_per_second, 100 * MS)
+        assert abs(bucket.level(100 * MS) + 500) < 0.001
+        assert abs(bucket.ready_at_ns(1) - 100 * MS - 501 * SECOND / rate_per_second) <= 2
+
+
+def test_a_lower_rate_keeps_no_more_than_its_own_burst() -> None:
+    """The burst is a time: at half the rate it is half the tokens."""
+    bucket = TokenBucket(1000, 100 * MS, now_ns=0)
+    bucket.change_rate(500, SECOND)
+    assert bucket.level(SECOND) == 50
+
+
+def test_a_bucket_without_a_limit_gets_none_by_a_new_rate() -> None:
+    """Nothing times any ratio is nothing, which stands for unlimited."""
+    bucket = TokenBucket(0, 100 * MS, now_ns=0)
+    bucket.change_rate(0.0, SECOND)
+    assert bucket.ready_at_ns(10**12) <= SECOND
+
+
+@given(
+    changes=st.lists(st.tuples(st.integers(0, SECOND), st.floats(0.001, 1.0)), max_size=60),
+    rate=st.integers(1, 2_000_000),
+)
+def test_no_change_of_rate_makes_tokens(changes: list[tuple[int, float]], rate: int) -> None:
+    """However often the rate changes, a bucket gives no more than the whole rate would have let flow, and a burst."""
+    bucket = TokenBucket(rate, 100 * MS, now_ns=0)
+    now_ns = taken = 0
+    for idle_ns, ratio in changes:
+        now_ns += idle_ns
+        bucket.change_rate(rate * ratio, now_ns)
+        while bucket.ready_at_ns(1) <= now_ns and taken < 10_000:
+            bucket.take(1, now_ns)
+            taken += 1
+    assert taken <= rate * now_ns / SECOND + rate / 10 + 1 + len(changes) / 1000
+
+
+def test_a_ratio_scales_both_buckets_of_a_shard() -> None:
+    """By one factor, and back again."""
+    limit = ShardLimit(1000, 1000_000, 100 * MS, now_ns=0)
+    limit.scale(0.25, 0)
+    assert (limit.records.rate_per_second, limit.bytes.rate_per_second) == (250, 250_000)
+    limit.scale(1.0, 0)
+    assert (limit.records.rate_per_second, limit.bytes.rate_per_second) == (1000, 1000_000)
+
+
+def test_other_nominal_rates_keep_the_ratio() -> None:
+    """More shards are more to share."""
+    limit = ShardLimit(1000, 0, 100 * MS, now_ns=0)
+    limit.scale(0.5, 0)
+    limit.change_nominal(4000, 0, 0)
+    assert (limit.records.rate_per_second, limit.bytes.rate_per_second) == (2000, 0)
+
+
+def test_what_records_cost_is_the_time_of_the_scarcer_limit() -> None:
+    """A small record costs a record's time, a large one its bytes'; where nothing is limited nothing costs anything."""
+    limit = ShardLimit(1000, 1000_000, 100 * MS, now_ns=0)
+    assert limit.cost_ms(3, 300) == 3
+    assert limit.cost_ms(1, 50_000) == 50
+    limit.scale(0.1, 0)
+    assert limit.cost_ms(1, 50_000) == 50
+    assert ShardLimit(0, 0, 100 * MS, now_ns=0).cost_ms(5, 5000) == 0
