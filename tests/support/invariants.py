@@ -86,9 +86,7 @@ def check_after_poll(stream: Stream, now_ns: int, linger_ns: int) -> None:
     for wake_at_ns, ordinal, lane in schedule._waiting:
         if lane.ready and _is_valid(lane, ordinal):
             head = next(iter(lane.ready)).first
-            # its rate can have grown since it began to wait, once in a round trip, and by half at the most
-            wait_ns = max(lane.ready_at_ns(head.size_bytes) - now_ns, 0) * 3 // 2
-            latest_ns = now_ns + wait_ns + grid_ns
+            latest_ns = max(lane.ready_at_ns(head.size_bytes), now_ns) + grid_ns
             assert wake_at_ns <= latest_ns, "a lane waits no longer than its tokens and the grid ask"
     wake_at_ns_or_none = stream.next_wake_ns()
     if stream.open_records and not stream.in_flight_requests:
