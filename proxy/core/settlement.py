@@ -147,7 +147,7 @@ class Settlement:
                 retried.append(record)
         self._retry(self._without_settled(retried))
         for lane in troubled:
-            lane.back_off(batch.sent_at_ns, now_ns, self._backoff)
+            self._back_off(lane, batch, now_ns)
         for lane in healthy:
             if lane not in troubled and lane.recovered(batch.sent_at_ns, now_ns):
                 self._queues.schedule.reconsider(lane)
@@ -201,7 +201,12 @@ class Settlement:
         lane = lane_of_flight(batch.records[0])
         if failure.code == verdicts.THROUGHPUT_EXCEEDED:
             lane.throttled(batch.records[0].size_bytes)
+        self._back_off(lane, batch, now_ns)
+
+    def _back_off(self, lane: Lane, batch: Batch, now_ns: int) -> None:
+        """Hold a lane back; that can be for less long than it was waiting for a probe's answer."""
         lane.back_off(batch.sent_at_ns, now_ns, self._backoff)
+        self._queues.schedule.reconsider(lane)
 
     def _split(self, records: list[Record]) -> None:
         """Halve a refused batch, until the guilty record is alone."""

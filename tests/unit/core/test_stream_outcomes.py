@@ -293,3 +293,21 @@ def test_a_retry_that_succeeds_leaves_no_trace_of_its_error() -> None:
     bench.answer(bench.poll_one(SECOND))
     assert record.state is State.ACKNOWLEDGED
     assert (record.error_code, record.error_message, record.attempts) == (None, None, 2)
+
+
+def test_a_probe_that_expired_in_flight_and_comes_back_throttled_does_not_hold_its_lane_up() -> None:
+    """Nothing is sent again, but the next probe may go as soon as the new backoff is over."""
+    bench = Bench(unlimited(shard_records_per_second=1000, delivery_timeout_ns=100 * MS))
+    bench.learn(1)
+    bench.put("a")
+    bench.answer(bench.poll_one(10 * MS), failed(THROTTLED))
+    probe = bench.poll_one(36 * MS)
+    bench.now_ns = 90 * MS
+    (waiting,) = bench.put("b")
+    bench.poll()
+    bench.poll(110 * MS)
+    bench.answer(probe, failed(THROTTLED))
+    assert bench.poll() == []
+    wake_at_ns = bench.stream.next_wake_ns()
+    assert wake_at_ns == 136 * MS
+    assert bench.poll_one(wake_at_ns).records == [waiting]
