@@ -48,6 +48,7 @@ class Taken:
         "batches",
         "call",
         "in_flight",
+        "invocation_id",
         "ordinal",
         "outcome",
         "record",
@@ -66,6 +67,7 @@ class Taken:
         self.batches: list[Batch] = []
         self.in_flight = 0
         self.withdrawn = False
+        self.invocation_id: str | None = None
         self.attempts = 0
         self.outcome: State | None = None
         self.settled_at_ns = 0
@@ -95,6 +97,7 @@ class Account:
         self._youngest_written: dict[tuple[str, str], Taken] = {}
         self._answered: dict[Batch, None] = {}  # those whose results have arrived
         self._by_data: dict[str, Taken] = {}  # the newest of each
+        self.invocation_ids: dict[str, str] = {}  # by data: of the attempt that its client makes
         self._failures: dict[str, tuple[int, int, int]] = {}  # by stream: how many in a row, since when, the last
         self.inversions = 0  # that the proxy must know of
         self._calls = 0
@@ -144,6 +147,7 @@ class Account:
             accepted += 1
             self.accepted += 1
             taken = Taken(record, stream_name, self.accepted, self._calls)
+            taken.invocation_id = self.invocation_ids.get(record.data)
             self._taken[id(record)] = self._by_data[record.data] = taken
             self._waiting.append(taken)
         if len(records) - accepted != rejected:
@@ -159,8 +163,8 @@ class Account:
         before = self._by_data.get(record.data)
         if before is None or before.outcome not in {None, State.ACKNOWLEDGED}:
             return
-        if record.data.startswith(SHARED_ID_DATA):
-            return  # of calls under one id at a time only one can be joined
+        if record.data.startswith(SHARED_ID_DATA) or before.invocation_id != self.invocation_ids.get(record.data):
+            return  # another call; of calls under one id at a time only one can be joined
         if before.outcome is not None and (
             self._clock() - before.settled_at_ns > KEPT_NS or self._scenario.undelivered_calls_max < UNDELIVERED_AMPLE
         ):
@@ -398,7 +402,10 @@ class Account:
 
 
 class _Meter:
-    """A token bucket of each kind, kept apart from the proxy's own; a full one lets anything through.
+    """A token bucket of each kind, at the nominal rates, kept apart from the proxy's own.
+
+    What is not in debt lets anything through: a record that is larger than the burst must pass, and the bucket of a
+    lane that uses a share of its limit holds that share of a burst.
 
     Args:
         burst_seconds: what it holds, as time.
@@ -420,6 +427,6 @@ class _Meter:
         for index, (rate, tokens) in enumerate(zip(rates, (1, size_bytes), strict=True)):
             cost = tokens / rate
             level = min(self._levels[index] + elapsed, self._burst_seconds)
-            holds = holds and level >= min(cost, self._burst_seconds) - 1e-6
+            holds = holds and level >= -1e-6
             self._levels[index] = level - cost
         return holds

@@ -99,9 +99,11 @@ class Client:
                 counts[f"answer {reply.status} {answered.code or ''}".rstrip()] += 1
                 if not answered.retry:
                     return answered
-            elif self._random.random() < habits.vanishes:
-                counts["clients vanished"] += 1
-                return None
+            else:
+                answered = None  # what an earlier attempt was told says nothing of this one
+                if self._random.random() < habits.vanishes:
+                    counts["clients vanished"] += 1
+                    return None
             if self.stopping or attempt == habits.tries:
                 break
             await self._back_off(attempt, 0 if answered is None else answered.retry_after_seconds)
@@ -111,8 +113,8 @@ class Client:
 
     async def _exchange(self, proxy: SimulatedProxy, request: Request, made: CallMade) -> Reply | None:
         """Wait for an answer as long as this client does; None when the connection is cut before."""
-        task = proxy.request(request)
         data = [item.data for item in made.items]
+        task = proxy.request(request, data)
         timeout = self._habits.timeout_seconds
         cut = self._random.random() < self._habits.cut
         if cut:

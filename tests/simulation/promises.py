@@ -16,7 +16,7 @@ class Rule(StrEnum):
     EXPIRY = "a record expires at its deadline or when its proxy gives up, and not before"
     LATE = "no record is without its outcome for long after its deadline"
     BOUNDS = "buffers, requests in flight, streams and batches stay within their limits"
-    LIMITS = "no shard is sent more than its rate and one burst"
+    LIMITS = "no shard is sent more than its rate, one burst and one record"
     KEY_TWICE = "no key is twice in flight"
     IDLE = "nothing waits while it may go"
     BOOKS = "received = acknowledged + refused + expired + withdrawn + open, recounted from the records"

@@ -156,8 +156,9 @@ class SimulatedProxy:
         """Requests without an answer."""
         return len(self._handlers)
 
-    def request(self, request: Request) -> asyncio.Task[Reply]:
-        """Send a request on a connection of its own; an answer takes no time to arrive."""
+    def request(self, request: Request, data: Iterable[str]) -> asyncio.Task[Reply]:
+        """Send a request, with records of these data, on a connection of its own; an answer takes no time to arrive."""
+        self.account.invocation_ids.update(dict.fromkeys(data, request.headers["amz-sdk-invocation-id"]))
         task = asyncio.get_running_loop().create_task(self.frontend.handle(request))
         self._handlers[task] = None
         task.add_done_callback(self._handlers.pop)
