@@ -115,6 +115,11 @@ class Account:
         """Accepted records without an outcome."""
         return self.accepted - self.settled
 
+    @property
+    def taken(self) -> list[Taken]:
+        """All accepted records, in the order of acceptance."""
+        return list(self._taken.values())
+
     # What happens
 
     def watched(self, record: Record) -> None:

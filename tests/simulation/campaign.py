@@ -1,7 +1,7 @@
 """Many seeds, over several processes, and what became of them all.
 
     python -m tests.simulation --hours 10000 --from-seed 0 --jobs 2
-    python -m tests.simulation --seed 39                             repeats one
+    python -m tests.simulation --seed 39                             repeats one; --dense its short form
 
 Tells which promise a seed breaks, and the command that repeats it, and goes on; the exit code says whether any did.
 """
@@ -77,8 +77,12 @@ class Total:
 
 def run_seed(seed: int) -> tuple[Result, float]:
     """Run one seed; return what it leaves behind and the CPU time that it took."""
+    return _run(Scenario.drawn(seed))
+
+
+def _run(scenario: Scenario) -> tuple[Result, float]:
     began = time.process_time()
-    result = Simulation(Scenario.drawn(seed)).run()
+    result = Simulation(scenario).run()
     return result, time.process_time() - began
 
 
@@ -91,18 +95,13 @@ def _results(seeds: Iterable[int], jobs: int) -> Iterator[tuple[Result, float]]:
         yield from pool.imap(run_seed, seeds)
 
 
-def command_of(seed: int, bug: str | None = None) -> str:
-    """Return the command that repeats a seed."""
-    return f"python -m tests.simulation --seed {seed}{f' --bug {bug}' if bug else ''}"
-
-
-def run_one(seed: int, bug: str | None) -> int:
-    """Run one seed, tell everything of it, and return the exit code."""
+def run_one(scenario: Scenario, bug: str | None) -> int:
+    """Run one scenario, tell everything of it, and return the exit code."""
     with planted(bug):
-        result, cpu_seconds = run_seed(seed)
+        result, cpu_seconds = _run(scenario)
     total = Total()
     total.add(result, cpu_seconds)
-    say(Scenario.drawn(seed))
+    say(scenario)
     say(total.report())
     say(f"{'trace':40} {result.digest}")
     if result.broken is None:
@@ -118,7 +117,7 @@ def run_many(seeds: Iterable[int], hours: float, jobs: int) -> int:
     for result, cpu_seconds in _results(seeds, jobs):
         total.add(result, cpu_seconds)
         if result.broken is not None:
-            say(f"seed {result.seed}: {result.broken}\n  repeat: {command_of(result.seed)}")
+            say(f"seed {result.seed}: {result.broken}\n  repeat: python -m tests.simulation --seed {result.seed}")
         if time.monotonic() - told_at > PROGRESS_SECONDS:
             told_at = time.monotonic()
             say(f"{told_at - began:6.0f} s  {total.line()}")
@@ -136,7 +135,7 @@ def find_bug(bug: str, seeds: Iterable[int]) -> int:
     began = time.process_time()
     for seed in seeds:
         with planted(bug):
-            result, _ = run_seed(seed)
+            result, _ = _run(Scenario.dense(seed))
         if result.broken is not None:
             took = time.process_time() - began
             say(f"{bug}: seed {seed}, {result.broken.rule.name} after {took:.1f} s of CPU: {result.broken.detail}")
@@ -152,10 +151,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--from-seed", type=int, default=0, help="the first seed")
     parser.add_argument("--jobs", type=int, default=1, help="processes")
     parser.add_argument("--seed", type=int, help="run this seed alone, and tell everything of it")
-    parser.add_argument("--bug", choices=sorted(BUGS), help="plant a bug, and look for the first seed that shows it")
+    parser.add_argument("--bug", choices=sorted(BUGS), help="plant a bug, and look for the first dense seed to show it")
+    parser.add_argument("--dense", action="store_true", help="with --seed: the short scenario, with all faults")
     chosen = parser.parse_args(arguments)
     if chosen.seed is not None:
-        return run_one(chosen.seed, chosen.bug)
+        return run_one((Scenario.dense if chosen.dense else Scenario.drawn)(chosen.seed), chosen.bug)
     seeds = count(chosen.from_seed)
     if chosen.bug:
         return find_bug(chosen.bug, (next(seeds) for _ in range(200)))

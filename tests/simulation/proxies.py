@@ -7,11 +7,11 @@ from random import Random
 from typing import TYPE_CHECKING, Any
 
 from proxy.core.buffer import Buffer
-from proxy.core.limits import MILLISECOND_NS
+from proxy.core.limits import MILLISECOND_NS, SECOND_NS
 from proxy.driver import Driver
 from proxy.frontend.calls import UndeliveredLimits
 from proxy.frontend.handler import Frontend, FrontendSettings
-from tests.simulation.account import Account
+from tests.simulation.account import TIMER_GRACE_NS, Account
 from tests.simulation.network import Network
 from tests.simulation.promises import Rule
 from tests.support.invariants import check_after_poll, check_stream
@@ -78,6 +78,13 @@ class ObservedDriver(Driver):
     def _advance(self, stream: Stream, now_ns: int) -> None:
         super()._advance(stream, now_ns)
         self._check(stream, now_ns)
+
+    def _pump(self) -> None:
+        super()._pump()
+        if self._wakes:
+            latest_ns = max(self._wakes[0][0], self._clock()) + TIMER_GRACE_NS
+            holds = self._timer is not None and self._timer.when() * SECOND_NS <= latest_ns
+            self._require(holds, Rule.IDLE, "the driver's timer is set for when the first stream asks to be polled")
 
     def _check(self, stream: Stream, now_ns: int) -> None:
         """Check a stream, cheaply each time and by a full recount now and then."""

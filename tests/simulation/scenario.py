@@ -176,7 +176,7 @@ class Scenario:
                 throttled=0.05,
                 ill=0.05,
                 unknown=0.01,
-                guilty=0.1 if hurried else 0.02,
+                guilty=0.3 if hurried else 0.02,
                 failed=0.9 if seed % 4 == 1 else 0.05,
                 unknown_request=0.03,
                 reset_before=0.03,

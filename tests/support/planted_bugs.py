@@ -76,9 +76,9 @@ def _bug(owner: type, method: str, *rules: Rule) -> Callable[[Any], Any]:
     """Register a function as a bug of its own name."""
 
     def register(function: Any) -> Any:  # noqa: ANN401 - a method of any signature
-        static = isinstance(owner.__dict__[method], staticmethod)
-        name = function.fget.__name__ if isinstance(function, property) else function.__name__
-        BUGS[name] = Bug(owner, method, staticmethod(function) if static else function, frozenset(rules))
+        original = owner.__dict__[method]
+        kind = type(original) if isinstance(original, (staticmethod, property)) else None
+        BUGS[function.__name__] = Bug(owner, method, kind(function) if kind else function, frozenset(rules))
         return function
 
     return register
@@ -149,7 +149,6 @@ _refusal = Door.refusal
 
 
 @_bug(Stream, "idle", Rule.KEY_TWICE, Rule.BOOKS)
-@property
 def forgotten_with_a_request_out(self: Stream) -> bool:
     """A stream without open records is forgotten, though one that expired is still in flight."""
     return not (self._ledger.open_records or self._map_fetch.under_way or self._summary_fetch.under_way)
@@ -280,7 +279,7 @@ def unsent_records_stay_behind(self: Calls, call: Call) -> None:
 _set_timer = Driver._set_timer
 
 
-@_bug(Driver, "_set_timer", Rule.LATE, Rule.FINISH, Rule.ALIVE, Rule.MAP)
+@_bug(Driver, "_set_timer", Rule.IDLE)
 def timer_not_moved(self: Driver) -> None:
     """A timer that is set stays as it is, though something is due before."""
     if self._timer is None:
