@@ -176,8 +176,8 @@ def _demands(case: Case) -> dict[str, float]:
     simulation = _simulate(case, demands, SETTLED_SECONDS + MEASURED_SECONDS)
     figures = figures_of(simulation, SETTLED_SECONDS, SETTLED_SECONDS + MEASURED_SECONDS)
     span = slice(SETTLED_SECONDS, SETTLED_SECONDS + MEASURED_SECONDS)
-    rest = (limit - sum(modest)) / GREEDY
-    due = modest + [rest] * GREEDY
+    arrived = [fmean(sender.arrived[span]) for sender in simulation.senders[: len(modest)]]
+    due = arrived + [(limit - sum(arrived)) / GREEDY] * GREEDY
     parts = [fmean(sender.taken[span]) / fair for sender, fair in zip(simulation.senders, due, strict=True)]
     return {
         "use": figures.use,
