@@ -43,7 +43,7 @@ MS_PER_SECOND = 1000
 RATIO_MIN = 1 / 1024  # a lane is never stuck: a record a second still finds out that the others have gone
 WINDOW_NS = NANOSECONDS  # the service counts by the second
 WINDOW_SECONDS_MAX = 2.0  # what a window is worth at the most: a lane that was idle has seen nothing
-BUSY_RATIO = 0.8  # of what a window allowed was used: then the limit is what held the lane back
+BUSY_RATIO = 0.65  # of what a window allowed was used: then the limit held the lane back, or soon will
 
 # Growth of the logarithm of the ratio in a second.
 GROWTH_MAX = 0.15

@@ -14,7 +14,7 @@ from pathlib import Path
 import matplotlib as mpl  # type: ignore[import-not-found,unused-ignore]  # in the benchmark's environment alone
 
 mpl.use("svg")
-from matplotlib import pyplot as plt  # type: ignore[import-not-found,unused-ignore]  # noqa: E402 - after the backend
+from matplotlib import pyplot as plt  # type: ignore[import-not-found,unused-ignore]
 
 SMOOTHED_SECONDS = 5
 
