@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from proxy.core.rate_control import RateControl
     from proxy.core.token_bucket import ShardLimit
 
+NANOSECONDS_PER_MS = 1_000_000
+UTILIZATION_SPAN_NS = 1_000_000_000  # over which it is measured
 # How long a probe's answer is waited for: longer than a service that is well takes, and no lane is stuck for long by a
 # request that fails.
 PROBE_WAIT_NS = 250_000_000
@@ -51,7 +53,10 @@ class Lane:
         "_backed_off_at_ns",
         "_rate",
         "_seen",
+        "_span_from_ns",
+        "_span_ms",
         "_throttled_bytes",
+        "_utilization",
         "backoff_until_ns",
         "limit",
         "place",
@@ -85,6 +90,9 @@ class Lane:
         self.throttled_records = 0
         self._throttled_bytes = 0
         self._seen = (0, 0, 0, 0)  # what the rate control has been told: records and bytes sent, and throttled
+        self._span_from_ns = 0
+        self._span_ms = 0.0  # what has been sent since then
+        self._utilization = (0, 0.0)  # until when, and how much
 
     @property
     def rate_ratio(self) -> float:
@@ -94,6 +102,11 @@ class Lane:
     def ready_at_ns(self, size_bytes: int) -> int:
         """Return the instant from which a record of this size may go to the shard."""
         return max(self.backoff_until_ns, self.limit.ready_at_ns(size_bytes))
+
+    def utilization_ratio(self, now_ns: int) -> float:
+        """Return what was sent in the last second or so, as a share of the nominal limit; 0 when nothing was."""
+        until_ns, utilization = self._utilization
+        return utilization if now_ns - until_ns <= 2 * UTILIZATION_SPAN_NS else 0.0
 
     def take(self, size_bytes: int, now_ns: int) -> None:
         """Take the tokens of a record that goes now."""
@@ -151,15 +164,16 @@ class Lane:
         seen = self._seen
         self._seen = (self.sent_records, self.sent_bytes, self.throttled_records, self._throttled_bytes)
         sent_records, sent_bytes, throttled_records, throttled_bytes = map(int.__sub__, self._seen, seen)
-        cost_ms = self.limit.cost_ms
-        self._rate.learn(
-            Traffic(
-                sent_records,
-                cost_ms(sent_records, sent_bytes),
-                throttled_records,
-                cost_ms(throttled_records, throttled_bytes),
-            ),
-            now_ns,
-        )
+        sent_ms = self.limit.cost_ms(sent_records, sent_bytes)
+        throttled_ms = self.limit.cost_ms(throttled_records, throttled_bytes)
+        self._measure(sent_ms, now_ns)
+        self._rate.learn(Traffic(sent_records, sent_ms, throttled_records, throttled_ms), now_ns)
         self.limit.scale(self._rate.ratio, now_ns)
         return throttled_records > 0
+
+    def _measure(self, sent_ms: float, now_ns: int) -> None:
+        self._span_ms += sent_ms
+        span_ns = now_ns - self._span_from_ns
+        if span_ns >= UTILIZATION_SPAN_NS:
+            self._utilization = (now_ns, self._span_ms * NANOSECONDS_PER_MS / span_ns)
+            self._span_from_ns, self._span_ms = now_ns, 0.0

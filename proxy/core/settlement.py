@@ -40,6 +40,10 @@ if TYPE_CHECKING:
     from proxy.core.record import Record
     from proxy.core.verdicts import Verdict
 
+# A shard that is at its limit refuses all that comes after: where it took one of the last records, it is not. A lane
+# with fewer records in a request has nothing else to tell.
+TAIL_OF_TROUBLE = 3
+
 
 class Settlement:
     """Outcomes of one stream's records.
@@ -131,25 +135,25 @@ class Settlement:
         self._gate.succeeded()
         self._trouble = None
         map_was_known = self._map_fetch.is_older_than(batch.sent_at_ns)
-        healthy: dict[Lane, None] = {}
-        troubled: dict[Lane, None] = {}
+        # of each lane how many records in a row met trouble at the end of what it had in the request, or more, if all did
+        tails: dict[Lane, int] = {}
         retried: list[Record] = []
         for record, result in zip(batch.records, answer.results, strict=True):
             lane = lane_of_flight(record)
             if result.shard_id is not None and result.sequence_number is not None:
                 self._acknowledge(record, result.shard_id, result.sequence_number, answer.encryption_type)
-                healthy[lane] = None
+                tails[lane] = 0
                 if map_was_known and self._queues.lanes.contradicts(lane, result.shard_id):
                     self._ledger.counters.mispredicted_records += 1
                     self._map_fetch.doubt(batch.sent_at_ns, now_ns)
             elif self._is_trouble(record, result, lane):
-                troubled[lane] = None
+                tails[lane] = tails.get(lane, TAIL_OF_TROUBLE - 1) + 1
                 retried.append(record)
         self._retry(self._without_settled(retried))
-        for lane in troubled:
-            self._back_off(lane, batch, now_ns)
-        for lane in healthy:
-            if lane not in troubled and lane.recovered(batch.sent_at_ns, now_ns):
+        for lane, tail in tails.items():
+            if tail >= TAIL_OF_TROUBLE:
+                self._back_off(lane, batch, now_ns)
+            elif lane.recovered(batch.sent_at_ns, now_ns):
                 self._queues.schedule.reconsider(lane)
 
     def _is_trouble(self, record: Record, result: Result, lane: Lane) -> bool:

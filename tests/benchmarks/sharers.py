@@ -50,9 +50,9 @@ LAWS: dict[str, Callable[[int], RateControl]] = {
 LOADS = {"records": 100, "bytes": 2048}  # bytes a record: where records are scarce, and where bytes are
 SENDERS = (1, 2, 4, 16, 64)
 SETTLED_SECONDS = 60  # a cold start, a newcomer and a departure have so long
-MEASURED_SECONDS = 60
+MEASURED_SECONDS = 30
 AFTER_SECONDS = 60  # by then the first senders have long found their shares
-BRIEF_SECONDS = 20  # fixed rates have nothing to find; they are settled, and measured, for so long
+BRIEF_SECONDS = 10  # fixed rates have nothing to find; they are settled, and measured, for so long
 LATER_SECONDS = 30  # how long is measured after a change and the minute that it may take
 NEWCOMERS = (1, 4, 16)  # senders that are there already
 DEPARTURES = ((2, 1), (4, 2), (16, 8))  # senders, and how many of them leave
@@ -84,9 +84,14 @@ class Case:
         """What the runs of several seeds have in common."""
         return (self.table, self.law, self.service, self.load, self.senders, self.changed)
 
+    @property
+    def title(self) -> str:
+        """What a person reads while it runs."""
+        return f"{self.table}, {self.law}, {self.service}, bound by {self.load}, {self.senders} senders"
+
 
 def cases(seeds: int) -> list[Case]:
-    """Return every run, the longest first."""
+    """Return every run: ours first, then those of the fixed rates."""
     found = []
     for seed in range(1, seeds + 1):
         for service in SERVICES:
@@ -95,7 +100,7 @@ def cases(seeds: int) -> list[Case]:
                 found.append(Case("demands", "adaptive", service, load, len(MODEST) + GREEDY, seed=seed))
                 found += [Case("newcomer", "adaptive", service, load, n + 1, seed=seed) for n in NEWCOMERS]
                 found += [Case("departure", "adaptive", service, load, n, gone, seed) for n, gone in DEPARTURES]
-    return sorted(found, key=lambda case: (-case.senders, case.table != "newcomer"))
+    return sorted(found, key=lambda case: (case.law != "adaptive", case.table, -case.senders))
 
 
 def play(case: Case) -> dict[str, float]:
@@ -171,8 +176,8 @@ def _demands(case: Case) -> dict[str, float]:
     simulation = _simulate(case, demands, SETTLED_SECONDS + MEASURED_SECONDS)
     figures = figures_of(simulation, SETTLED_SECONDS, SETTLED_SECONDS + MEASURED_SECONDS)
     span = slice(SETTLED_SECONDS, SETTLED_SECONDS + MEASURED_SECONDS)
-    rest = (limit - sum(modest)) / GREEDY
-    due = modest + [rest] * GREEDY
+    arrived = [fmean(sender.arrived[span]) for sender in simulation.senders[: len(modest)]]
+    due = arrived + [(limit - sum(arrived)) / GREEDY] * GREEDY
     parts = [fmean(sender.taken[span]) / fair for sender, fair in zip(simulation.senders, due, strict=True)]
     return {
         "use": figures.use,
@@ -209,9 +214,7 @@ def main() -> None:
         traced = pool.submit(trace, 1)
         for count, (case, figures) in enumerate(zip(runs, pool.map(play, runs), strict=True), 1):
             found.setdefault(case.key, []).append(figures)
-            sys.stderr.write(f"\r{count} of {len(runs)} runs")
-            sys.stderr.flush()
-        sys.stderr.write("\n")
+            sys.stderr.write(f"{count} of {len(runs)}: {case.title}: {_written(figures)}\n")
         RESULTS.parent.mkdir(exist_ok=True)
         rows = {key: _mean(figures) for key, figures in found.items()}
         document = {"rows": [[*key, figures] for key, figures in rows.items()], "trace": traced.result()}
@@ -220,15 +223,18 @@ def main() -> None:
         sys.stdout.write("\n".join(table) + "\n\n")
 
 
+def _written(figures: dict[str, float]) -> str:
+    return ", ".join(f"{name} {value:.3f}" for name, value in figures.items())
+
+
 def _mean(runs: Sequence[dict[str, float]]) -> dict[str, float]:
     return {name: fmean(run[name] for run in runs) for name in runs[0]}
 
 
 def _introduction(seeds: int) -> list[str]:
-    return [
-        f"One shard of 1000 records/s and 1 MiB/s; records of {LOADS['records']} bytes (records-bound) and of "
-        f"{LOADS['bytes']} bytes (bytes-bound); means of {seeds} seed(s)."
-    ]
+    records, in_bytes = LOADS["records"], LOADS["bytes"]
+    loads = f"records of {records} bytes (bound by records) and of {in_bytes} (bound by bytes)"
+    return [f"One shard of 1000 records/s and 1 MiB/s; {loads}; means of {seeds} seed(s)."]
 
 
 def _cold_table(rows: Rows) -> list[str]:

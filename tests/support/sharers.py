@@ -136,6 +136,7 @@ class Sender:
         self.stream = Stream("shared", None, sharing.limits, Buffer(10**6, 10**12), random.random, self.clock_offset_ns)
         self.stream.learn_map([SHARD], self.clock_offset_ns)
         (self.lane,) = self.stream.lanes
+        self.arrived = [0] * (sharing.seconds + 1)  # where records come by themselves
         self.taken = [0] * (sharing.seconds + 1)
         self.throttled = [0] * (sharing.seconds + 1)
         self.ratios: list[float] = []
@@ -224,6 +225,7 @@ class Simulation:
         rate = sender.demand.records_per_second
         if sender.active and rate:
             sender.append(1, self._now_ns + sender.clock_offset_ns)
+            sender.arrived[(self._now_ns - self._begin_ns) // SECOND_NS] += 1
             wait_ns = int(self._random.expovariate(rate) * SECOND_NS)
             self._at(self._now_ns + wait_ns, partial(self._arrive, sender))
             self._poll(sender)

@@ -181,3 +181,14 @@ def test_a_lane_whose_rate_has_grown_is_looked_at_again(before: float, after: fl
     lane.recovered(0, 0)
     rate.ratio = after
     assert lane.recovered(SECOND, SECOND) == sooner
+
+
+def test_utilization_is_what_was_sent_lately_as_a_share_of_the_limit() -> None:
+    """Of the nominal limit, whatever the ratio; and nothing once the lane has fallen silent."""
+    lane = adaptive_lane()
+    lane.recovered(0, 10 * SECOND)
+    for _ in range(250):
+        lane.take(10, 10 * SECOND)
+    lane.recovered(10 * SECOND, 11 * SECOND)
+    assert lane.utilization_ratio(11 * SECOND) == 0.25
+    assert lane.utilization_ratio(14 * SECOND) == 0.0

@@ -1,0 +1,18 @@
+"""Senders of the real core share one shard of a simulated service; `make sharers` measures far more of it."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.support.sharers import SERVICES, Demand, Sharing, Simulation, figures_of
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("service", SERVICES)
+def test_senders_that_know_nothing_of_each_other_share_a_shard_evenly_and_use_it_up(service: str) -> None:
+    """Four, from a cold start, after a minute: 98 % of the limit is used, at most 1 % throttled, in equal parts."""
+    sharing = Sharing([Demand()] * 4, SERVICES[service], seconds=80)
+    figures = figures_of(Simulation(sharing).run(), 60, 80)
+    assert figures.use >= 0.98
+    assert figures.throttled <= 0.01
+    assert figures.fairness >= 0.95

@@ -1,0 +1,165 @@
+from __future__ import annotations
+
+import itertools
+
+import pytest
+
+from proxy.core.rate_control import HASTE_GROWTH_MAX, RATIO_MIN, AdaptiveRate, FixedRate, Traffic
+from tests.unit.core.builders import MS, SECOND
+
+
+class Lane:
+    """A lane that is told what to send, second by second, in steps of a tenth; it tells its rate control."""
+
+    def __init__(self) -> None:
+        self.rate = AdaptiveRate(0)
+        self.now_ns = 0
+
+    def seconds(self, count: int, *, throttled: int = 0, cost_ms: float = 1.0, used: float = 1.0) -> float:
+        """Use a share of what may be sent, of which so many records a second come back throttled."""
+        for _ in range(count):
+            for tenth in range(10):
+                self.now_ns += SECOND // 10
+                sent = max(1, round(self.rate.ratio * 100 * used / cost_ms))
+                back = throttled if tenth == 9 else 0
+                self.rate.learn(Traffic(sent, sent * cost_ms, back, back * cost_ms), self.now_ns)
+        return self.rate.ratio
+
+    def settle(self) -> float:
+        """Start in a crowd, and let a minute pass at the share that was found."""
+        self.seconds(3, throttled=400)
+        self.seconds(90, throttled=1)
+        return self.rate.ratio
+
+
+def test_a_lane_starts_with_all_of_its_limit_and_keeps_it_while_nothing_is_throttled() -> None:
+    """Alone on its shard it has it all from the first second, and never more."""
+    lane = Lane()
+    assert lane.rate.ratio == 1.0
+    assert lane.seconds(60) == 1.0
+
+
+def test_a_starting_lane_halves_with_each_window_in_which_much_is_throttled() -> None:
+    """Six windows lead from one to sixty-four senders."""
+    lane = Lane()
+    ratios = [lane.seconds(1, throttled=500) for _ in range(6)]
+    for before, after in itertools.pairwise(ratios):
+        assert 0.45 < after / before < 0.55
+
+
+def test_a_clump_of_throttles_is_one_piece_of_news_for_a_settled_lane() -> None:
+    """All that was in flight comes back throttled together; a tenth is given up for it, not all."""
+    few, many = Lane(), Lane()
+    few.settle()
+    before = many.settle()
+    few.rate.learn(Traffic(0, 0.0, 3, 3.0), few.now_ns)
+    many.rate.learn(Traffic(0, 0.0, 300, 300.0), many.now_ns)
+    assert many.rate.ratio < few.rate.ratio < before
+    assert many.rate.ratio > 0.85 * before
+
+
+def test_a_clump_does_not_excuse_the_next_window_from_falling() -> None:
+    """What has fallen in one window counts in that window alone."""
+    lane = Lane()
+    lane.settle()
+    first = lane.seconds(1, throttled=30)
+    second = lane.seconds(1, throttled=30)
+    assert second < 0.95 * first
+
+
+def test_the_more_throttled_of_two_lanes_gives_way_more() -> None:
+    """Which is the one that sends more: so they come to send the same."""
+    more, less = Lane(), Lane()
+    more.settle()
+    less.settle()
+    assert more.seconds(5, throttled=3) < less.seconds(5, throttled=1)
+
+
+def test_a_lane_rests_where_the_throttles_that_it_meets_are_as_many_as_the_law_lets_be() -> None:
+    """On a shard that throttles what exceeds a fixed share, the ratio ends near that share."""
+    lane = Lane()
+    for _ in range(120):
+        excess = max(0.0, lane.rate.ratio - 0.2) * 1000
+        lane.seconds(1, throttled=round(excess))
+    assert 0.19 < lane.rate.ratio < 0.21
+
+
+def test_a_lane_that_does_not_use_its_ratio_keeps_it() -> None:
+    """The limit is not what holds it back; grown to the full, it would come back as a burst."""
+    lane = Lane()
+    found = lane.settle()
+    assert lane.seconds(300, used=0.5) == found
+
+
+def test_a_lane_that_uses_its_ratio_grows_faster_and_faster_while_nothing_is_throttled() -> None:
+    """Someone has left; from a sixteenth to all takes less than a minute, and no step is large."""
+    lane = Lane()
+    while lane.rate.ratio > 1 / 16:
+        lane.seconds(1, throttled=1000)
+    lane.seconds(90, throttled=1)
+    ratios = [lane.rate.ratio] + [lane.seconds(1) for _ in range(60)]
+    steps = [after / before for before, after in itertools.pairwise(ratios) if after < 1]
+    assert ratios[-1] == 1.0
+    assert max(steps) < 1 + 1.2 * HASTE_GROWTH_MAX
+    assert steps[0] < steps[len(steps) // 2] < steps[-1]
+
+
+def test_steps_shrink_with_the_time_since_the_share_last_changed() -> None:
+    """What finds a share within seconds would not keep it steady."""
+    young, old = Lane(), Lane()
+    young.seconds(3, throttled=400)
+    young.seconds(4, throttled=1)
+    old.seconds(3, throttled=400)
+    old.seconds(90, throttled=1)
+    falls = []
+    for lane in (young, old):
+        before = lane.seconds(1)
+        lane.rate.learn(Traffic(0, 0.0, 1, 1.0), lane.now_ns + MS)
+        falls.append(lane.rate.ratio / before)
+    assert falls[0] < falls[1] < 1.0
+
+
+def test_more_throttles_than_chance_make_the_steps_large_again() -> None:
+    """Each window alone would prove nothing; what adds up over some of them does, and then the way back is short."""
+    stirred, settled = Lane(), Lane()
+    before = stirred.settle()
+    settled.settle()
+    assert settled.seconds(5) < 1.3 * before
+    fallen = stirred.seconds(12, throttled=8)
+    assert fallen < before
+    assert stirred.seconds(5) > 1.5 * fallen
+
+
+def test_what_is_throttled_counts_by_its_cost() -> None:
+    """A record of ten milliseconds is ten of one."""
+    one, ten = Lane(), Lane()
+    one.settle()
+    ten.settle()
+    one.rate.learn(Traffic(0, 0.0, 1, 4.0), one.now_ns)
+    ten.rate.learn(Traffic(0, 0.0, 4, 4.0), ten.now_ns)
+    assert one.rate.ratio == ten.rate.ratio
+
+
+def test_a_shard_that_refuses_everything_leaves_a_record_a_second() -> None:
+    """A lane is never stuck: it finds out when the trouble is over, and has all again within two minutes."""
+    lane = Lane()
+    assert lane.seconds(120, throttled=50) == RATIO_MIN
+    assert lane.seconds(120) == 1.0
+
+
+def test_an_idle_hour_teaches_nothing() -> None:
+    """Time without a record is no sign that others have left."""
+    lane = Lane()
+    found = lane.settle()
+    lane.now_ns += 3600 * SECOND
+    lane.rate.learn(Traffic(1, 1.0, 0, 0.0), lane.now_ns)
+    assert lane.rate.ratio == found
+
+
+@pytest.mark.parametrize("ratio", [1.0, 1.5])
+def test_a_fixed_rate_learns_nothing(ratio: float) -> None:
+    """Whatever comes back."""
+    rate = FixedRate(ratio)
+    rate.learn(Traffic(100, 100.0, 100, 100.0), SECOND)
+    assert rate.ratio == ratio
+    assert not rate.adapts
