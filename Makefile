@@ -66,6 +66,10 @@ fuzz: $(INSTALLED) ## send hostile bytes to every parser (ARGS="--cases 1000000"
 	    touch $(ATHERIS)/installed; } || echo 'atheris cannot be installed here: cases will be made blindly' >&2
 	@$(BIN)/python -m tests.fuzz.campaign $(ARGS)
 
+.PHONY: simulate
+simulate: $(INSTALLED) ## run proxies, clients and a faulty service in virtual time (ARGS="--hours 10000 --jobs 2" for long)
+	@$(BIN)/python -m tests.simulation $(ARGS)
+
 .PHONY: bench
 bench: $(INSTALLED) ## measure CPU, memory and latency
 	@$(BIN)/python -m tests.benchmarks.bench $(ARGS)

@@ -83,7 +83,7 @@ class Driver:
         self._wakes: list[tuple[int, int, Stream]] = []
         self._wake_at_ns: dict[Stream, int] = {}  # of each stream the earliest instant in `_wakes` that counts
         self._ordinal = 0
-        self._tasks: set[asyncio.Task[Any]] = set()
+        self._tasks: dict[asyncio.Task[Any], None] = {}  # in order: what is cancelled together also ends in order
         self._closing = False
         self._drained = asyncio.Event()
 
@@ -271,8 +271,8 @@ class Driver:
 
     def _spawn(self, work: Coroutine[None, None, T]) -> asyncio.Task[T]:
         task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._tasks[task] = None
+        task.add_done_callback(self._tasks.pop)
         return task
 
     def _answered(self, stream: Stream, batch: Batch, task: asyncio.Task[PutReply]) -> None:

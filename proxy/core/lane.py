@@ -146,16 +146,18 @@ class Lane:
         """Forget past trouble: a response without any has come from the shard, to a request sent after it.
 
         Returns:
-            Whether the lane waited for this: then its schedule must look at it again.
+            Whether the lane may go on sooner than before: then its schedule must look at it again.
         """
+        ratio = self.limit.ratio
         self._learn(now_ns)
+        grown = self.limit.ratio > ratio
         if not self.troubles or sent_at_ns < self._backed_off_at_ns:
-            return False
+            return grown
         self.troubles = 0
         probed, self.probing = self.probing, False
         if probed:
             self.backoff_until_ns = now_ns
-        return probed
+        return probed or grown
 
     def _learn(self, now_ns: int) -> bool:
         """Tell the rate control what is new, obey it, and return whether any of it was a throttle."""

@@ -135,7 +135,7 @@ class Settlement:
         self._gate.succeeded()
         self._trouble = None
         map_was_known = self._map_fetch.is_older_than(batch.sent_at_ns)
-        # of each lane how many records in a row met trouble at the end of what it had in the request, or more, if all did
+        # of each lane how many records in a row met trouble at the end of what it had in the request; more if all did
         tails: dict[Lane, int] = {}
         retried: list[Record] = []
         for record, result in zip(batch.records, answer.results, strict=True):
@@ -152,7 +152,7 @@ class Settlement:
         self._retry(self._without_settled(retried))
         for lane, tail in tails.items():
             if tail >= TAIL_OF_TROUBLE:
-                lane.back_off(batch.sent_at_ns, now_ns, self._backoff)
+                self._back_off(lane, batch, now_ns)
             elif lane.recovered(batch.sent_at_ns, now_ns):
                 self._queues.schedule.reconsider(lane)
 
@@ -189,7 +189,7 @@ class Settlement:
             return
         self._gate.succeeded()  # the service is well: it has judged the request
         self._trouble = None
-        if verdict.scope is Scope.RECORD and len(records) > 1:
+        if verdict.scope is Scope.RECORD and len(batch.records) > 1:
             self._split(records)
             return
         for record in records:
@@ -205,7 +205,12 @@ class Settlement:
         lane = lane_of_flight(batch.records[0])
         if failure.code == verdicts.THROUGHPUT_EXCEEDED:
             lane.throttled(batch.records[0].size_bytes)
+        self._back_off(lane, batch, now_ns)
+
+    def _back_off(self, lane: Lane, batch: Batch, now_ns: int) -> None:
+        """Hold a lane back; that can be for less long than it was waiting for a probe's answer."""
         lane.back_off(batch.sent_at_ns, now_ns, self._backoff)
+        self._queues.schedule.reconsider(lane)
 
     def _split(self, records: list[Record]) -> None:
         """Halve a refused batch, until the guilty record is alone."""
@@ -214,10 +219,12 @@ class Settlement:
                 self._expire_in_flight(record, verdicts.INTERNAL_FAILURE, self._abandoned_because)
             return
         middle = (len(records) + 1) // 2
-        self.splits.append(records[:middle])
+        # of two, one can have expired meanwhile: the other is sent alone, for the guilty one may be gone
+        if records:
+            self.splits.append(records[:middle])
         if self._runs:
             self._retry(records[middle:])
-        else:
+        elif len(records) > middle:
             self.splits.append(records[middle:])
 
     def _acknowledge(self, record: Record, shard_id: str, sequence_number: str, encryption_type: str | None) -> None:

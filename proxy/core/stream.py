@@ -127,8 +127,10 @@ class Stream:
 
     @property
     def idle(self) -> bool:
-        """Whether the stream could be forgotten: no record is open, nothing is being fetched."""
-        return not (self._ledger.open_records or self._map_fetch.under_way or self._summary_fetch.under_way)
+        """Whether the stream could be forgotten: no record is open, no request is out, nothing is being fetched."""
+        fetching = self._map_fetch.under_way or self._summary_fetch.under_way
+        # records can expire in flight: then nothing is open, but their keys must stay muted until the request ends
+        return not (self._ledger.open_records or self._gate.in_flight_requests or fetching)
 
     def is_used(self, now_ns: int) -> bool:
         """Whether the stream is not idle, or was not for long."""

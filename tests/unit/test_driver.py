@@ -589,6 +589,17 @@ async def test_drain_gives_up_the_rest_when_its_time_is_over() -> None:
 
 
 @virtual
+async def test_requests_abandoned_together_end_in_the_order_in_which_they_were_sent() -> None:
+    """So a run repeats itself: nothing depends on where in memory a task lies."""
+    driver = driver_of(FakeUpstream(latency_seconds=100), unlimited(batch_records_max=1, in_flight_max=64))
+    caller = Caller(driver)
+    records = caller.put(*map(str, range(64)))
+    await driver.drain(SECOND)
+    assert caller.told == records
+    await driver.close()
+
+
+@virtual
 async def test_drain_counts_only_what_was_not_delivered() -> None:
     """What got through in time is a success."""
     upstream = FakeUpstream(latency_seconds=0.4)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import pytest
+
 from proxy.core.backoff import Backoff
 from proxy.core.lane import PROBE_WAIT_NS, Lane
 from proxy.core.rate_control import AdaptiveRate, FixedRate
@@ -180,3 +182,13 @@ def test_utilization_is_what_was_sent_lately_as_a_share_of_the_limit() -> None:
     lane.recovered(10 * SECOND, 11 * SECOND)
     assert lane.utilization_ratio(11 * SECOND) == 0.25
     assert lane.utilization_ratio(14 * SECOND) == 0.0
+
+
+@pytest.mark.parametrize(("before", "after", "sooner"), [(0.5, 0.6, True), (0.5, 0.5, False), (0.5, 0.4, False)])
+def test_a_lane_whose_rate_has_grown_is_looked_at_again(before: float, after: float, *, sooner: bool) -> None:
+    """Its tokens come sooner than it was put aside for."""
+    rate = FixedRate(before)
+    lane = Lane("shard", ShardLimit(10, 0, 100 * MS, 0), rate)
+    lane.recovered(0, 0)
+    rate.ratio = after
+    assert lane.recovered(SECOND, SECOND) == sooner

@@ -325,3 +325,17 @@ def test_the_oldest_open_record_is_known_even_when_its_request_hangs() -> None:
     bench.poll_one()
     bench.poll(bench.now_ns + SECOND)
     assert bench.stream.oldest_received_at_ns() == 7 * MS
+
+
+def test_a_stream_with_a_request_out_is_not_idle_although_all_its_records_have_expired() -> None:
+    """Forgotten and made anew, it would send younger records of their keys beside them."""
+    bench = Bench(unlimited(delivery_timeout_ns=SECOND))
+    (record,) = bench.put("a")
+    batch = bench.poll_one()
+    bench.poll(SECOND)
+    assert state_of(record) is State.EXPIRED
+    bench.stream.map_failed(SECOND)
+    bench.stream.summary_failed(SECOND)
+    assert not bench.stream.idle
+    bench.answer(batch, taken())
+    assert bench.stream.idle

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from proxy.core.batch import Answer, Written
+from proxy.core.ordering import Ordering
 from proxy.core.record import State
 from tests.unit.core.builders import (
     MS,
@@ -16,6 +19,7 @@ from tests.unit.core.builders import (
     keys_of,
     shard_id_of,
     shards_of,
+    state_of,
     taken,
     unlimited,
 )
@@ -144,6 +148,27 @@ def test_a_lone_refused_record_is_refused_at_once() -> None:
     assert bench.stream.in_flight_requests == 0
 
 
+@pytest.mark.parametrize("ordering", ["strict", "relaxed"])
+def test_a_record_is_not_refused_for_a_neighbour_that_expired_while_the_request_was_out(ordering: str) -> None:
+    """It is alone then, but was not in the request: it is sent again by itself."""
+    bench = Bench(replace(unlimited(delivery_timeout_ns=SECOND), ordering=Ordering(ordering)))
+    (guilty,) = bench.put("a")
+    first = bench.poll_one()
+    bench.now_ns = 10 * MS
+    (innocent,) = bench.put("b")
+    bench.fail(first, "ConnectFailed")
+    batch = bench.poll_one(500 * MS)
+    assert keys_of(batch) == ["a", "b"]
+    bench.poll(SECOND)
+    assert guilty.state is State.EXPIRED
+    bench.fail(batch, "ValidationException")
+    assert state_of(innocent) is State.IN_FLIGHT
+    bench.answer(bench.poll_one(), taken())
+    assert state_of(innocent) is State.ACKNOWLEDGED
+    assert bench.poll() == []
+    assert bench.identity_holds()
+
+
 def test_a_part_of_a_split_batch_that_meets_trouble_is_retried_as_usual() -> None:
     """Its records go back to the front of their keys."""
     bench = Bench()
@@ -225,13 +250,28 @@ def test_throttled_records_are_counted_at_their_shard() -> None:
     assert [lane.throttled_records for lane in bench.stream.lanes] == [1, 0]
 
 
-def test_a_shard_without_trouble_starts_over_with_the_shortest_backoff() -> None:
-    """Part of its records throttled is trouble; none is none."""
+@pytest.mark.parametrize(
+    ("throttled", "backs_off"),
+    [("...x", False), ("x...", False), ("..xx", False), (".xxx", True), ("xx.x", False), ("xxxx", True), ("xx", True)],
+)
+def test_a_shard_that_took_one_of_the_last_records_is_not_at_its_limit(throttled: str, *, backs_off: bool) -> None:
+    """A shard at its limit refuses all that comes after: then its lane backs off, and only then."""
     bench = Bench()
     bench.learn(1)
     (lane,) = bench.stream.lanes
-    bench.put("a", "b")
-    bench.answer(bench.poll_one(), taken(1), failed(THROTTLED))
+    bench.put(*[f"k{number}" for number in range(len(throttled))])
+    bench.answer(bench.poll_one(), *[failed(THROTTLED) if mark == "x" else taken(1) for mark in throttled])
+    assert (lane.troubles == 1) is backs_off
+    assert lane.throttled_records == throttled.count("x")
+
+
+def test_a_shard_without_trouble_starts_over_with_the_shortest_backoff() -> None:
+    """All of its last records throttled is trouble; none is none."""
+    bench = Bench()
+    bench.learn(1)
+    (lane,) = bench.stream.lanes
+    bench.put("a")
+    bench.answer(bench.poll_one(), failed(THROTTLED))
     bench.answer(bench.poll_one(SECOND), failed(THROTTLED))
     assert lane.troubles == 2
     bench.answer(bench.poll_one(2 * SECOND))
@@ -268,3 +308,21 @@ def test_a_retry_that_succeeds_leaves_no_trace_of_its_error() -> None:
     bench.answer(bench.poll_one(SECOND))
     assert record.state is State.ACKNOWLEDGED
     assert (record.error_code, record.error_message, record.attempts) == (None, None, 2)
+
+
+def test_a_probe_that_expired_in_flight_and_comes_back_throttled_does_not_hold_its_lane_up() -> None:
+    """Nothing is sent again, but the next probe may go as soon as the new backoff is over."""
+    bench = Bench(unlimited(shard_records_per_second=1000, delivery_timeout_ns=100 * MS))
+    bench.learn(1)
+    bench.put("a")
+    bench.answer(bench.poll_one(10 * MS), failed(THROTTLED))
+    probe = bench.poll_one(36 * MS)
+    bench.now_ns = 90 * MS
+    (waiting,) = bench.put("b")
+    bench.poll()
+    bench.poll(110 * MS)
+    bench.answer(probe, failed(THROTTLED))
+    assert bench.poll() == []
+    wake_at_ns = bench.stream.next_wake_ns()
+    assert wake_at_ns == 136 * MS
+    assert bench.poll_one(wake_at_ns).records == [waiting]
