@@ -31,6 +31,7 @@ from proxy.config.values import ordering_mode_of
 from proxy.core.buffer import Buffer
 from proxy.core.limits import MILLISECOND_NS, StreamLimits
 from proxy.core.ordering import Ordering
+from proxy.core.rate_control import AdaptiveRate, fixed_rate
 from proxy.driver import Driver
 from proxy.emulator.embedded import EmbeddedUpstream
 from proxy.frontend.authentication import Authentication
@@ -243,6 +244,7 @@ def stream_limits(settings: ServeSettings) -> StreamLimits:
         shard_records_per_second=_share(settings.shard_records_per_second, ratio),
         shard_bytes_per_second=_share(settings.shard_bytes_per_second, ratio),
         shard_burst_ns=settings.shard_burst_ms * MILLISECOND_NS,
+        rate_control=AdaptiveRate if settings.shard_rate_adapts else fixed_rate,
         admission_wait_ns=settings.admission_wait_ms * MILLISECOND_NS,
         stream_buffer_ratio=settings.stream_buffer_ratio,
         unused_ns=settings.stream_idle_timeout_ms * MILLISECOND_NS,

@@ -247,7 +247,12 @@ class Settings(BaseSettings):
         8, "delivery", "Batches of one stream sent and not yet answered.", "batches", ge=1, le=256
     )
     backoff_base_ms: int = _setting(
-        50, "delivery", "Longest wait before a first retry; it doubles with each.", "ms", ge=1, le=10_000
+        50,
+        "delivery",
+        "Longest wait before a first retry; it doubles with each, unless a shard's rate adapts.",
+        "ms",
+        ge=1,
+        le=10_000,
     )
     backoff_max_ms: int = _setting(1_000, "delivery", "Longest wait between two attempts.", "ms", ge=1, le=60_000)
 
@@ -259,6 +264,11 @@ class Settings(BaseSettings):
     )
     shard_rate_ratio: float = _setting(
         1.0, "rate", "Share of a shard's limits that this proxy uses.", "ratio", gt=0, le=1.5
+    )
+    shard_rate_adapts: bool = _setting(
+        True,  # noqa: FBT003 - a default, not an argument
+        "rate",
+        "Find out by throttles how much of each shard's limits other producers leave; false keeps to the ratio above.",
     )
     shard_burst_ms: int = _setting(
         100, "rate", "A shard's limits over this time may be sent at once.", "ms", ge=1, le=10_000

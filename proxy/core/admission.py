@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 
 # Nothing tells when a full buffer has room again; callers wait between the half and the whole of this.
 FULL_BUFFER_RETRY_MS = 1000
+# Of a record's life: what is estimated to take longer would too often not be delivered in time.
+IN_TIME_RATIO = 0.8
 
 
 class HeldBack(NamedTuple):
@@ -120,8 +122,8 @@ class Admission:
             return self._rate_exceeded(f"shard {lane.shard_id}" if lane.shard_id else "the stream", wait_ns)
         key_queue = self._queues.find(record)
         if key_queue is not None:
-            wait_ns = self._wait_of_key_ns(key_queue, lane, round_ns)
-            if wait_ns > self._limits.admission_wait_ns:
+            wait_ns, bound_ns = self._wait_of_key_ns(key_queue, lane, round_ns)
+            if wait_ns > bound_ns:
                 refusal = self._rate_exceeded("the partition key", wait_ns)
                 return refusal._replace(held_back=HeldBack(record, key_queue.records))
         return None
@@ -138,14 +140,19 @@ class Admission:
             full = f"buffer of {self._bytes_max} bytes for one stream"
         return full
 
-    def _wait_of_key_ns(self, key_queue: KeyQueue, lane: Lane, round_ns: int) -> int:
-        """Return how long a record waits for those before it in its key."""
+    def _wait_of_key_ns(self, key_queue: KeyQueue, lane: Lane, round_ns: int) -> tuple[int, int]:
+        """Return how long a record waits for those before it in its key, and how long it may.
+
+        In strict order that wait is nobody else's: it only has to end in time for the record to be delivered.
+        """
         round_trip_ns = self._gate.round_trip_ns
         if self._limits.ordering.runs:
-            return _transfer_ns(lane, key_queue.records, key_queue.bytes) + (
-                round_trip_ns if key_queue.in_flight else 0
-            )
-        return (key_queue.records + key_queue.in_flight) * max(round_ns, round_trip_ns)
+            transfer_ns = _transfer_ns(lane, key_queue.records, key_queue.bytes)
+            return transfer_ns + (round_trip_ns if key_queue.in_flight else 0), self._limits.admission_wait_ns
+        before = key_queue.records + key_queue.in_flight
+        return before * max(round_ns, round_trip_ns) + round_trip_ns, int(
+            self._limits.delivery_timeout_ns * IN_TIME_RATIO
+        )
 
     def _rate_exceeded(self, what: str, wait_ns: int) -> Refusal:
         wait_ms = wait_ns // MILLISECOND_NS

@@ -1,8 +1,8 @@
 """Throttles that have nothing to do with the rate, told from those that have.
 
 A service can throttle a small part of whatever it is sent: for bursts shorter than anybody counts, while it moves a
-shard, or because it is made ill on purpose. To slow down helps nothing then, and a law that slows down with every throttle
-ends at nothing.
+shard, or because it is made ill on purpose. To slow down helps nothing then, and a law that slows down with every
+throttle ends at nothing.
 
 Theory of operation: where the limit is why, the shard is sent more than it takes by an excess that follows from the
 fraction that is throttled. So for a short time the lane gives way by a little more than that excess:

@@ -135,7 +135,7 @@ class Settlement:
         self._gate.succeeded()
         self._trouble = None
         map_was_known = self._map_fetch.is_older_than(batch.sent_at_ns)
-        # of each lane how many records in a row met trouble at the end of what it had in the request, or more, if all did
+        # of each lane how many records in a row met trouble at the end of what it had in the request; more if all did
         tails: dict[Lane, int] = {}
         retried: list[Record] = []
         for record, result in zip(batch.records, answer.results, strict=True):

@@ -3,6 +3,8 @@ from __future__ import annotations
 from proxy.commands import serve
 from proxy.config import ServeSettings
 from proxy.core.limits import StreamLimits
+from proxy.core.ordering import Ordering
+from proxy.core.rate_control import AdaptiveRate, FixedRate
 from proxy.upstream.settings import UpstreamSettings
 
 
@@ -39,3 +41,16 @@ def test_what_is_forwarded_and_within_which_bounds_is_the_operators_choice() -> 
     )
     bounds = (upstream.forwards_in_flight_max, upstream.forward_timeout_ms, upstream.forward_response_bytes_max)
     assert bounds == (3, 2_000, 65_536)
+
+
+def test_an_operator_can_keep_the_rate_of_shards_from_adapting() -> None:
+    """Then a lane uses its share of the limit, whatever is throttled."""
+    assert isinstance(serve.stream_limits(settings()).rate_control(0), AdaptiveRate)
+    assert isinstance(serve.stream_limits(settings(shard_rate_adapts=False)).rate_control(0), FixedRate)
+
+
+def test_each_stream_has_the_ordering_that_its_name_is_given() -> None:
+    """The first rule that matches counts."""
+    limits_of = serve.stream_limits_of(settings(ordering="call,clicks-*=none"))
+    assert limits_of("clicks-eu").ordering is Ordering.NONE
+    assert limits_of("orders").ordering is Ordering.CALL

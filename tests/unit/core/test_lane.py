@@ -173,16 +173,6 @@ def test_a_lane_without_a_rate_control_uses_its_whole_limit() -> None:
     assert lane.rate_ratio == 1.0
 
 
-@pytest.mark.parametrize(("before", "after", "sooner"), [(0.5, 0.6, True), (0.5, 0.5, False), (0.5, 0.4, False)])
-def test_a_lane_whose_rate_has_grown_is_looked_at_again(before: float, after: float, *, sooner: bool) -> None:
-    """Its tokens come sooner than it was put aside for."""
-    rate = FixedRate(before)
-    lane = Lane("shard", ShardLimit(10, 0, 100 * MS, 0), rate)
-    lane.recovered(0, 0)
-    rate.ratio = after
-    assert lane.recovered(SECOND, SECOND) == sooner
-
-
 def test_utilization_is_what_was_sent_lately_as_a_share_of_the_limit() -> None:
     """Of the nominal limit, whatever the ratio; and nothing once the lane has fallen silent."""
     lane = adaptive_lane()
@@ -192,3 +182,13 @@ def test_utilization_is_what_was_sent_lately_as_a_share_of_the_limit() -> None:
     lane.recovered(10 * SECOND, 11 * SECOND)
     assert lane.utilization_ratio(11 * SECOND) == 0.25
     assert lane.utilization_ratio(14 * SECOND) == 0.0
+
+
+@pytest.mark.parametrize(("before", "after", "sooner"), [(0.5, 0.6, True), (0.5, 0.5, False), (0.5, 0.4, False)])
+def test_a_lane_whose_rate_has_grown_is_looked_at_again(before: float, after: float, *, sooner: bool) -> None:
+    """Its tokens come sooner than it was put aside for."""
+    rate = FixedRate(before)
+    lane = Lane("shard", ShardLimit(10, 0, 100 * MS, 0), rate)
+    lane.recovered(0, 0)
+    rate.ratio = after
+    assert lane.recovered(SECOND, SECOND) == sooner

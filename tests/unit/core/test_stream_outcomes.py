@@ -250,13 +250,28 @@ def test_throttled_records_are_counted_at_their_shard() -> None:
     assert [lane.throttled_records for lane in bench.stream.lanes] == [1, 0]
 
 
-def test_a_shard_without_trouble_starts_over_with_the_shortest_backoff() -> None:
-    """Part of its records throttled is trouble; none is none."""
+@pytest.mark.parametrize(
+    ("throttled", "backs_off"),
+    [("...x", False), ("x...", False), ("..xx", False), (".xxx", True), ("xx.x", False), ("xxxx", True), ("xx", True)],
+)
+def test_a_shard_that_took_one_of_the_last_records_is_not_at_its_limit(throttled: str, *, backs_off: bool) -> None:
+    """A shard at its limit refuses all that comes after: then its lane backs off, and only then."""
     bench = Bench()
     bench.learn(1)
     (lane,) = bench.stream.lanes
-    bench.put("a", "b")
-    bench.answer(bench.poll_one(), taken(1), failed(THROTTLED))
+    bench.put(*[f"k{number}" for number in range(len(throttled))])
+    bench.answer(bench.poll_one(), *[failed(THROTTLED) if mark == "x" else taken(1) for mark in throttled])
+    assert (lane.troubles == 1) is backs_off
+    assert lane.throttled_records == throttled.count("x")
+
+
+def test_a_shard_without_trouble_starts_over_with_the_shortest_backoff() -> None:
+    """All of its last records throttled is trouble; none is none."""
+    bench = Bench()
+    bench.learn(1)
+    (lane,) = bench.stream.lanes
+    bench.put("a")
+    bench.answer(bench.poll_one(), failed(THROTTLED))
     bench.answer(bench.poll_one(SECOND), failed(THROTTLED))
     assert lane.troubles == 2
     bench.answer(bench.poll_one(2 * SECOND))
