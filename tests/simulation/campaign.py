@@ -16,6 +16,7 @@ from itertools import count
 from multiprocessing import get_context
 from typing import TYPE_CHECKING
 
+from tests.simulation.focus import scenario_for
 from tests.simulation.run import Result, Simulation
 from tests.simulation.scenario import Scenario
 from tests.support.planted_bugs import BUGS, planted
@@ -135,7 +136,7 @@ def find_bug(bug: str, seeds: Iterable[int]) -> int:
     began = time.process_time()
     for seed in seeds:
         with planted(bug):
-            result, _ = _run(Scenario.dense(seed))
+            result, _ = _run(scenario_for(bug, seed))
         if result.broken is not None:
             took = time.process_time() - began
             say(f"{bug}: seed {seed}, {result.broken.rule.name} after {took:.1f} s of CPU: {result.broken.detail}")
@@ -155,7 +156,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--dense", action="store_true", help="with --seed: the short scenario, with all faults")
     chosen = parser.parse_args(arguments)
     if chosen.seed is not None:
-        return run_one((Scenario.dense if chosen.dense else Scenario.drawn)(chosen.seed), chosen.bug)
+        dense = scenario_for(chosen.bug or "", chosen.seed)
+        return run_one(dense if chosen.dense else Scenario.drawn(chosen.seed), chosen.bug)
     seeds = count(chosen.from_seed)
     if chosen.bug:
         return find_bug(chosen.bug, (next(seeds) for _ in range(200)))

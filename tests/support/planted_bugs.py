@@ -89,7 +89,7 @@ def _bug(owner: type, method: str, *rules: Rule) -> Callable[[Any], Any]:
 _append_key = KeyQueue.append
 
 
-@_bug(KeyQueue, "reenqueue", Rule.ORDER, Rule.BOOKS)
+@_bug(KeyQueue, "reenqueue", Rule.ORDER, Rule.BOOKS, Rule.DEFECT)
 def retried_to_the_back(self: KeyQueue, record: Record) -> None:
     """A record that failed goes behind the younger ones of its key."""
     _append_key(self, record)
