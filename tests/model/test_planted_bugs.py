@@ -10,12 +10,21 @@ from tests.support.planted_bugs import BUGS, planted
 
 # None of these scenarios breaks a promise by itself: `test_every_promise_holds_under_all_faults_at_once`.
 DENSE_SEEDS = range(12)
+# The first of them to show a bug, where that is a late one: only to save time.
+SHOWN_BY = {
+    "door_lets_the_younger_pass": 4,
+    "lane_waits_by_its_old_rate": 11,
+    "lost_on_drain": 2,
+    "probe_is_waited_for_to_the_end": 8,
+    "undelivered_answers_pile_up": 4,
+    "unknown_error_strands": 2,
+}
 
 
 @pytest.mark.parametrize("bug", sorted(BUGS))
 def test_a_planted_bug_is_found_by_the_promise_that_it_breaks(bug: str) -> None:
     """Within a dozen seeds, and under the right name."""
-    for seed in DENSE_SEEDS:
+    for seed in sorted(DENSE_SEEDS, key=lambda seed: seed != SHOWN_BY.get(bug, 0)):
         with planted(bug):
             result = Simulation(Scenario.dense(seed)).run()
         if result.broken is not None:

@@ -15,20 +15,21 @@ import pytest
 
 from proxy.core.limits import MILLISECOND_NS, SECOND_NS, StreamLimits
 from proxy.core.record import State
+from tests.simulation.campaign import main
 from tests.simulation.run import Result, Simulation
 from tests.simulation.scenario import Faults, Habits, Phase, Scenario, StreamShape
+from tests.support.planted_bugs import planted
 
 if TYPE_CHECKING:
     from tests.simulation.account import Taken
 
-# Seeds that broke a promise once, and what was wrong then; planted bugs keep what later draws no longer show.
+# Seeds that broke a promise once, and what was wrong then. What other draws than today's have found is kept as planted
+# bugs: `forgotten_with_a_request_out`, `the_last_one_is_guilty`.
 FAILED_ONCE = {
-    4: "a lane waited by its old rate after its rate had grown",
-    15: "a lane slept out a probe's time although the probe had come back",
-    29: "the same, by other dice",
-    39: "a stream with a request out was forgotten, and its key was twice in flight",
+    1: "a lane waited by its old rate after its rate had grown",
+    29: "a lane slept out a probe's time although the probe had come back",
 }
-DRAWN = [*range(4), *range(5, 12), *FAILED_ONCE]
+DRAWN = [*FAILED_ONCE, 2, 5, 6, 8, 9, 10, 18, 20, 24, 28, 35, 37]
 BACKLOG = StreamLimits(delivery_timeout_ns=60 * SECOND_NS, admission_wait_ns=60 * SECOND_NS)
 
 # Prints the trace of one dense and one drawn seed, on a wall clock that jumps.
@@ -39,7 +40,7 @@ jumps = count(0, -86_400)
 time.time = lambda: float(next(jumps))
 from tests.simulation.run import Simulation
 from tests.simulation.scenario import Scenario
-print(Simulation(Scenario.dense(3)).run().digest, Simulation(Scenario.drawn(14)).run().digest)
+print(Simulation(Scenario.dense(3)).run().digest, Simulation(Scenario.drawn(20)).run().digest)
 """
 
 
@@ -68,7 +69,7 @@ def test_every_promise_holds_under_all_faults_at_once(seed: int) -> None:
     """Seconds, in which everything happens: the scenarios in which planted bugs are found."""
     simulation = run(Scenario.dense(seed))
     assert simulation.trace.counts["outcome acknowledged"]
-    assert sum(name.startswith("fault ") for name in simulation.trace.counts) >= 10
+    assert sum(name.startswith("fault ") for name in simulation.trace.counts) >= 8
 
 
 def test_a_seed_has_one_trace() -> None:
@@ -81,15 +82,25 @@ def test_a_seed_has_one_trace() -> None:
     traces = {process.communicate()[0] for process in processes}
     assert len(traces) == 1
     (trace,) = traces
-    here: list[Result] = [Simulation(Scenario.dense(3)).run(), Simulation(Scenario.drawn(14)).run()]
+    here: list[Result] = [Simulation(Scenario.dense(3)).run(), Simulation(Scenario.drawn(20)).run()]
     assert trace.split() == [result.digest for result in here]
+
+
+def test_a_broken_promise_is_told_with_the_command_that_repeats_it(capsys: pytest.CaptureFixture[str]) -> None:
+    """And the exit code says so; a run without one ends with what happened in it."""
+    assert main(["--hours", "0.5", "--from-seed", "2"]) == 0
+    assert "0 broken" in capsys.readouterr().out
+    with planted("told_twice"):
+        assert main(["--hours", "0.5", "--from-seed", "2"]) == 1
+    told = capsys.readouterr().out
+    assert "seed 2: ONE_OUTCOME" in told
+    assert "repeat: python -m tests.simulation --seed 2\n" in told
+    assert main(["--seed", "0", "--dense", "--bug", "told_twice"]) == 1
 
 
 def test_a_well_service_is_sent_everything_once_and_at_once() -> None:
     """Without faults and under the limit each record goes once and waits for little more than the linger."""
-    scenario = Scenario(
-        seed=1, frontend=False, streams=(StreamShape(4),), phases=(Phase("burst", 10, 300),), keys=2_000
-    )
+    scenario = Scenario(seed=1, frontend=False, streams=(StreamShape(4),), phases=(Phase("burst", 5, 200),), keys=2_000)
     simulation = run(scenario)
     counts = simulation.trace.counts
     assert counts["outcome acknowledged"] == counts["records accepted"] == counts["records sent"] > 0
@@ -104,13 +115,13 @@ def test_saturated_shards_are_used_to_the_limit_and_hardly_throttled() -> None:
         seed=2,
         frontend=False,
         streams=(StreamShape(4),),
-        phases=(Phase("burst", 30, 530),),
+        phases=(Phase("burst", 15, 265),),
         habits=(Habits(calls_max=10_000),) * 16,
-        limits=StreamLimits(shard_records_per_second=200),
+        limits=StreamLimits(shard_records_per_second=100),
         keys=4_000,
     )
     counts = run(scenario).trace.counts
-    assert counts["outcome acknowledged"] >= 0.95 * 4 * 200 * 30
+    assert counts["outcome acknowledged"] >= 0.95 * 4 * 100 * 15
     assert counts["fault limit of a shard"] < 0.01 * counts["records sent"]
 
 
@@ -129,7 +140,7 @@ def test_one_ill_shard_does_not_hold_up_the_others() -> None:
         seed=4,
         frontend=False,
         streams=(StreamShape(4),),
-        phases=(Phase("burst", 10, 300),),
+        phases=(Phase("burst", 5, 200),),
         keys=2_000,
         ends_well=False,
         drain_timeout_ms=10_000,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from dataclasses import dataclass
 from random import Random
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -210,11 +209,6 @@ class Simulation:
         error = context.get("exception")
         if not isinstance(error, BrokenPromiseError):
             self.promises.note(Rule.DEFECT, f"{context.get('message')}: {error!r}")
-
-
-def describe(result: Result) -> str:
-    """Return a result's counts as lines."""
-    return json.dumps(dict(sorted(result.counts.items())), indent=1)
 
 
 def virtual_hours(result: Result) -> float:

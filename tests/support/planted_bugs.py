@@ -18,6 +18,7 @@ from proxy.core.buffer import Buffer
 from proxy.core.fetch import Fetch
 from proxy.core.gate import Gate
 from proxy.core.key_queue import KeyQueue
+from proxy.core.lane import Lane
 from proxy.core.ledger import Ledger
 from proxy.core.limits import MILLISECOND_NS
 from proxy.core.record import Record, State
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from proxy.core.batch import Batch, Reply
-    from proxy.core.lane import Lane
 
 
 @dataclass(frozen=True)
@@ -339,6 +339,23 @@ _wait = LaneSchedule._wait
 def lane_waits_too_long(self: LaneSchedule, lane: Lane, ready_at_ns: int) -> None:
     """A lane without tokens is looked at again a second late."""
     _wait(self, lane, ready_at_ns + 1_000 * MILLISECOND_NS)
+
+
+_recovered = Lane.recovered
+
+
+@_bug(Lane, "recovered", Rule.IDLE)
+def lane_waits_by_its_old_rate(self: Lane, sent_at_ns: int, now_ns: int) -> bool:
+    """A lane that waits for tokens is not looked at again when its rate has grown."""
+    probed = self.probing
+    _recovered(self, sent_at_ns, now_ns)
+    return probed and not self.probing
+
+
+@_bug(Settlement, "_back_off", Rule.IDLE)
+def probe_is_waited_for_to_the_end(self: Settlement, lane: Lane, batch: Batch, now_ns: int) -> None:
+    """A lane that waits for a probe's answer is not looked at again when that has come and is no success."""
+    lane.back_off(batch.sent_at_ns, now_ns, self._backoff)
 
 
 _give = Buffer.give
