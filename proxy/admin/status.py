@@ -113,7 +113,6 @@ def _shard(lane: Lane, now_ns: int) -> dict[str, Any]:
     return {
         "shard_id": lane.shard_id or "unknown",
         "ready_partition_keys": len(lane.ready),
-        "rate_limit_ratio": round(lane.rate_ratio, 3),
         "throttled_records": lane.throttled_records,
         "rate_ratio": round(lane.rate_ratio, 4),
         "utilization_ratio": round(lane.utilization_ratio(now_ns), 3),

@@ -113,6 +113,8 @@ class Admission:
         if full is not None:
             retry_after_ms = self._jittered(FULL_BUFFER_RETRY_MS)
             return Refusal(verdicts.THROUGHPUT_EXCEEDED, f"The proxy's {full} is full.", retry_after_ms)
+        if self._queues.lanes.provisional:
+            return None
         records, size_bytes = lane.ready_records, lane.ready_bytes
         if share is not None:
             records, size_bytes = records + share.records, size_bytes + share.bytes

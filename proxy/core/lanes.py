@@ -29,14 +29,18 @@ class Lanes:
     Args:
         limits: for each lane's buckets.
         now_ns: the present.
+
+    `provisional` is set until a first map has come, or could not be fetched: how many shards there are is then a matter
+    of moments, and the careful lane says nothing about how long anything will wait.
     """
 
-    __slots__ = ("_auto_distribution", "_by_shard_id", "_careful", "_limits", "_map", "_shard_ids")
+    __slots__ = ("_auto_distribution", "_by_shard_id", "_careful", "_limits", "_map", "_shard_ids", "provisional")
 
     def __init__(self, limits: StreamLimits, now_ns: int) -> None:
         self._limits = limits
         self._map: ShardMap | None = None
         self._auto_distribution = False
+        self.provisional = True
         self._by_shard_id: dict[str, Lane] = {}
         self._careful = self._make(None, now_ns)
         self._shard_ids: frozenset[str] = frozenset()
@@ -78,6 +82,7 @@ class Lanes:
             now_ns: the present.
             auto_shards: how many open shards a stream has that ignores keys; 0 where keys decide.
         """
+        self.provisional = False
         self._shard_ids = frozenset(shard.shard_id for shard in shards)
         self._auto_distribution = auto_shards > 0
         limits = self._limits

@@ -287,6 +287,7 @@ class Stream:
     def map_failed(self, now_ns: int) -> None:
         """Note that the shard map could not be fetched: what is known goes on serving, and answers teach more."""
         self._map_fetch.failed(now_ns)
+        self._queues.lanes.provisional = False
         if self._settlement.observed is None:
             self._settlement.observed = ObservedShards(self._shards)
 

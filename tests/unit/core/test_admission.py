@@ -32,6 +32,13 @@ def offer(bench: Bench, *partition_keys: str, size_bytes: int = 10, hash_key: in
     return [record for record in records if record.state is State.REJECTED]
 
 
+def known_bench(limits: StreamLimits) -> Bench:
+    """Return a stream of one shard whose map is known."""
+    bench = Bench(limits)
+    bench.learn(1)
+    return bench
+
+
 def many(count: int, prefix: str = "k") -> list[str]:
     """Return so many partition keys."""
     return [f"{prefix}{number}" for number in range(count)]
@@ -106,7 +113,7 @@ def test_a_shard_that_backs_off_counts_its_backoff() -> None:
 
 def test_unlimited_shards_have_no_queue_to_wait_in() -> None:
     """Only the buffer bounds them."""
-    bench = Bench(limits_of(shard_records_per_second=0, shard_bytes_per_second=0))
+    bench = known_bench(limits_of(shard_records_per_second=0, shard_bytes_per_second=0))
     assert offer(bench, *many(5_000)) == []
 
 
@@ -120,7 +127,7 @@ def test_a_record_larger_than_the_shard_takes_in_time_finds_room_in_an_empty_que
 
 def test_a_key_waits_a_round_trip_for_each_record_before_its_own() -> None:
     """In strict order, and then its own: five of twenty milliseconds are delivered in four fifths of their life."""
-    bench = Bench(limits_of(shard_records_per_second=0, shard_bytes_per_second=0))
+    bench = known_bench(limits_of(shard_records_per_second=0, shard_bytes_per_second=0))
     bench.put("a")
     batch = bench.poll_one()
     bench.now_ns = 20 * MS
@@ -144,7 +151,7 @@ def test_a_busy_key_does_not_keep_a_quiet_one_out() -> None:
 
 def test_a_key_that_is_held_back_by_its_own_order_is_told_once() -> None:
     """For the log, with how many wait behind it."""
-    bench = Bench(limits_of(shard_records_per_second=0, shard_bytes_per_second=0))
+    bench = known_bench(limits_of(shard_records_per_second=0, shard_bytes_per_second=0))
     bench.put("a")
     batch = bench.poll_one()
     bench.now_ns = 60 * MS
@@ -158,7 +165,7 @@ def test_a_key_that_is_held_back_by_its_own_order_is_told_once() -> None:
 
 def test_a_key_whose_record_went_late_behind_others_of_its_own_is_told_too() -> None:
     """Although there was room for it."""
-    bench = Bench(limits_of(shard_records_per_second=0, shard_bytes_per_second=0, admission_wait_ns=200 * MS))
+    bench = known_bench(limits_of(shard_records_per_second=0, shard_bytes_per_second=0, admission_wait_ns=200 * MS))
     bench.put("hot", "hot", "cold")
     batch = bench.poll_one()
     bench.poll(100 * MS + 1)
@@ -224,3 +231,14 @@ def test_no_stream_takes_more_than_its_share_of_the_bytes() -> None:
     bench = Bench(limits_of(stream_buffer_ratio=0.5), buffer=Buffer(100, 4 * 1024))
     rejected = offer(bench, "a", "b", "c")
     assert [record.error_message for record in rejected] == ["The proxy's buffer of 2048 bytes for one stream is full."]
+
+
+def test_before_the_shards_are_known_only_the_buffer_bounds_the_queue() -> None:
+    """The first calls of a stream come before its map; how long they wait is not known yet."""
+    bench = Bench(limits_of())
+    assert offer(bench, *many(500)) == []
+    bench.stream.map_failed(0)
+    assert len(offer(bench, "next")) == 1
+    bench = Bench(limits_of())
+    bench.learn(1)
+    assert len(offer(bench, *many(500))) == 400
