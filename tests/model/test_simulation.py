@@ -21,7 +21,7 @@ from tests.simulation.scenario import Faults, Habits, Phase, Scenario, StreamSha
 from tests.support.planted_bugs import planted
 
 if TYPE_CHECKING:
-    from tests.simulation.account import Taken
+    from tests.simulation.taken import Taken
 
 # Seeds that broke a promise once, and what was wrong then. What other draws than today's have found is kept as planted
 # bugs: `forgotten_with_a_request_out`, `the_last_one_is_guilty`.

@@ -14,8 +14,11 @@ from proxy.core.limits import MILLISECOND_NS, SECOND_NS
 from proxy.core.ordering import Ordering
 from proxy.core.record import Record, State
 from proxy.core.verdicts import Scope, verdict_of
+from tests.simulation.meter import Meter
+from tests.simulation.order import Order
 from tests.simulation.promises import Rule
 from tests.simulation.service import GUILTY_DATA
+from tests.simulation.taken import Taken
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -34,45 +37,6 @@ SHARED_ID_DATA = "c2hhcmVk"  # base64 of `shared`
 # So many failures, each of a request sent after the one before had failed, take six of the longest waits on average,
 # with full jitter; less than half of one, once in 10**9 times.
 FAILURES_PACED = 15
-
-
-class Taken:
-    """One accepted record as seen from outside.
-
-    `ordinal` counts acceptances of its proxy, `call` the calls; `refusals` are the codes by which the service refused a
-    whole request that held it; `batches` are the requests that held it, `in_flight` how many of them are out.
-    """
-
-    __slots__ = (
-        "attempts",
-        "batches",
-        "call",
-        "in_flight",
-        "invocation_id",
-        "ordinal",
-        "outcome",
-        "record",
-        "refusals",
-        "settled_at_ns",
-        "stream_name",
-        "withdrawn",
-        "written",
-    )
-
-    def __init__(self, record: Record, stream_name: str, ordinal: int, call: int) -> None:
-        self.record = record
-        self.stream_name = stream_name
-        self.ordinal = ordinal
-        self.call = call
-        self.batches: list[Batch] = []
-        self.in_flight = 0
-        self.withdrawn = False
-        self.invocation_id: str | None = None
-        self.attempts = 0
-        self.outcome: State | None = None
-        self.settled_at_ns = 0
-        self.written = False
-        self.refusals: frozenset[str] = frozenset()
 
 
 class Account:
@@ -94,15 +58,12 @@ class Account:
         self._open_changed = open_changed
         self._taken: dict[int, Taken] = {}  # by id of the record, which is kept alive by it
         self._waiting: deque[Taken] = deque()  # in the order of acceptance, hence of deadlines
-        self._youngest_written: dict[tuple[str, str], Taken] = {}
-        self._answered: dict[Batch, None] = {}  # those whose results have arrived
+        self.order = Order(world)
         self._by_data: dict[str, Taken] = {}  # the newest of each
         self.invocation_ids: dict[str, str] = {}  # by data: of the attempt that its client makes
         self._failures: dict[str, tuple[int, int, int]] = {}  # by stream: how many in a row, since when, the last
-        self.inversions = 0  # that the proxy must know of
         self._calls = 0
-        self._last_sequence: dict[tuple[str, str], int] = {}
-        self._meters: dict[Lane, _Meter] = {}
+        self._meters: dict[Lane, Meter] = {}
         self.flying: dict[str, Counter[str]] = {stream_name: Counter() for stream_name in world.service.streams}
         self.batches: dict[Batch, None] = {}
         self.open_by_stream: Counter[str] = Counter()
@@ -138,7 +99,7 @@ class Account:
         self._calls += 1
         passed_over: set[str] = set()
         accepted = 0
-        ordered = self._ordering_of(stream_name) is not Ordering.NONE
+        ordered = self.order.of(stream_name) is not Ordering.NONE
         for record in records:
             if record.state is State.REJECTED:
                 passed_over.add(record.partition_key)
@@ -151,7 +112,7 @@ class Account:
             self._check_not_joined(record)
             accepted += 1
             self.accepted += 1
-            taken = Taken(record, stream_name, self.accepted, self._calls)
+            taken = Taken(record, self._name, stream_name, self.accepted, self._calls)
             taken.invocation_id = self.invocation_ids.get(record.data)
             self._taken[id(record)] = self._by_data[record.data] = taken
             self._waiting.append(taken)
@@ -174,7 +135,7 @@ class Account:
             self._clock() - before.settled_at_ns > KEPT_NS or self._scenario.undelivered_calls_max < UNDELIVERED_AMPLE
         ):
             return
-        raise self._promises.note(Rule.JOIN, f"{self._said(before)} is taken again")
+        raise self._promises.note(Rule.JOIN, f"{before} is taken again")
 
     def left(self, data: Iterable[str]) -> None:
         """Check that a client that has just left has taken its records with it, if none of them was ever sent."""
@@ -182,7 +143,7 @@ class Account:
         if not any(taken.attempts for taken in call):
             for taken in call:
                 if taken.record.state is State.QUEUED:
-                    raise self._promises.note(Rule.WITHDRAWAL, f"{self._said(taken)} stays behind")
+                    raise self._promises.note(Rule.WITHDRAWAL, f"{taken} stays behind")
 
     def ended(self, batch: Batch, reply: PutReply | None) -> None:
         """Check that a stream whose requests fail one after the other sends them less and less often."""
@@ -211,7 +172,7 @@ class Account:
         for record in records:
             taken = self._taken.get(id(record))
             if taken is not None and taken.withdrawn != (record.state is State.WITHDRAWN):
-                raise self._promises.note(Rule.WITHDRAWAL, self._said(taken))
+                raise self._promises.note(Rule.WITHDRAWAL, str(taken))
 
     def sent(self, batch: Batch) -> None:
         """Check a request that leaves now, and note it."""
@@ -221,7 +182,7 @@ class Account:
             raise self._promises.note(Rule.BOUNDS, f"{len(batch.records)} records in one request")
         if len(batch.records) > 1 and batch.size_bytes > limits.batch_bytes_max:
             raise self._promises.note(Rule.BOUNDS, f"{batch.size_bytes} bytes in one request")
-        self._check_keys(batch)
+        self.order.check_keys([self._taken[id(record)] for record in batch.records], self.flying[batch.stream_name])
         flying = self.flying[batch.stream_name]
         self.batches[batch] = None
         for record in batch.records:
@@ -230,9 +191,9 @@ class Account:
             taken.in_flight += 1
             taken.batches.append(batch)
             if taken.outcome is not None:
-                raise self._promises.note(Rule.ONE_OUTCOME, f"{self._said(taken)} is sent after its outcome")
+                raise self._promises.note(Rule.ONE_OUTCOME, f"{taken} is sent after its outcome")
             if record.deadline_at_ns <= now_ns:
-                raise self._promises.note(Rule.LATE, f"{self._said(taken)} is sent after its deadline")
+                raise self._promises.note(Rule.LATE, f"{taken} is sent after its deadline")
             if taken.attempts == record.attempts:
                 continue  # the half of a refused request: nothing of that was taken
             taken.attempts = record.attempts
@@ -240,25 +201,6 @@ class Account:
         self._trace.counts["requests sent"] += 1
         self._trace.counts["records sent"] += len(batch.records)
         self._trace.note(now_ns, "sent", self._name, batch.records[0].data[:24], len(batch.records))
-
-    def _check_keys(self, batch: Batch) -> None:
-        """Check that no key is in another request, nor twice in this one but as its ordering allows."""
-        ordering = self._ordering_of(batch.stream_name)
-        if ordering is Ordering.NONE:
-            return
-        flying = self.flying[batch.stream_name]
-        last: dict[str, Taken] = {}
-        for record in batch.records:
-            taken, key = self._taken[id(record)], record.partition_key
-            if flying[key]:
-                raise self._promises.note(Rule.KEY_TWICE, f"{self._name} {batch.stream_name} {key}")
-            before = last.get(key)
-            if before is not None:
-                if not ordering.runs or (ordering is Ordering.CALL and before.call != taken.call):
-                    raise self._promises.note(Rule.KEY_TWICE, f"{key} in one request, order is {ordering.value}")
-                if before.ordinal > taken.ordinal:
-                    raise self._promises.note(Rule.ORDER, f"{self._said(taken)} of key {key} behind a younger one")
-            last[key] = taken
 
     def returned(self, batch: Batch) -> None:
         """Note that a request has ended, just before the driver is told."""
@@ -270,10 +212,6 @@ class Account:
             if not flying[record.partition_key]:
                 del flying[record.partition_key]
 
-    def answered(self, batch: Batch) -> None:
-        """Note that the results of a request have arrived, one for each record."""
-        self._answered[batch] = None
-
     def written(self, record: Record) -> None:
         """Check a record that the service writes at this instant."""
         taken = self._taken[id(record)]
@@ -281,27 +219,7 @@ class Account:
             self._trace.counts["records written again"] += 1
             return
         taken.written = True
-        ordering = self._ordering_of(taken.stream_name)
-        key = (taken.stream_name, record.partition_key)
-        younger = self._youngest_written.setdefault(key, taken)
-        if younger.ordinal <= taken.ordinal:
-            self._youngest_written[key] = taken
-        elif ordering is not Ordering.NONE:
-            self._overtaken(taken, younger, ordering)
-
-    def _overtaken(self, taken: Taken, younger: Taken, ordering: Ordering) -> None:
-        """Judge that a younger record has been written first: it may, if it failed in the same request before."""
-        together = [batch for batch in taken.batches if batch in younger.batches]
-        if not ordering.runs or not together or (ordering is Ordering.CALL and taken.call != younger.call):
-            raise self._promises.note(Rule.ORDER, f"{self._said(taken)} has been overtaken by {self._said(younger)}")
-        self._trace.counts["inversions"] += 1
-        if all(batch in self._answered for batch in together):
-            self.inversions += 1
-
-    def _ordering_of(self, stream_name: str) -> Ordering:
-        """Return what a stream is promised: nothing where the service ignores keys."""
-        stream = self._service.streams[stream_name]
-        return Ordering.NONE if stream.shape.auto else stream.shape.ordering
+        self.order.written(taken)
 
     def refused(self, batch: Batch, failure: Failure) -> None:
         """Note that the service refuses a request as a whole."""
@@ -330,41 +248,33 @@ class Account:
                 self._expired(taken, now_ns)
             case State.WITHDRAWN:
                 if not taken.withdrawn or taken.in_flight:
-                    raise self._promises.note(Rule.WITHDRAWAL, self._said(taken))
+                    raise self._promises.note(Rule.WITHDRAWAL, str(taken))
             case _:
-                raise self._promises.note(Rule.ONE_OUTCOME, f"{self._said(taken)} is told, but {record.state.name}")
+                raise self._promises.note(Rule.ONE_OUTCOME, f"{taken} is told, but {record.state.name}")
         if now_ns > self._latest_ns(taken):
-            raise self._promises.note(Rule.LATE, self._said(taken))
+            raise self._promises.note(Rule.LATE, str(taken))
 
     def _acknowledged(self, taken: Taken) -> None:
         record = taken.record
         stream = self._service.streams[taken.stream_name]
         place = (record.shard_id, record.sequence_number)
         if place not in stream.places[record.data]:
-            raise self._promises.note(Rule.TRUTH, f"{self._said(taken)} is not at {place}")
-        if self._ordering_of(taken.stream_name) is not Ordering.STRICT:
-            return
-        key = (taken.stream_name, record.partition_key)
-        sequence = int(record.sequence_number or 0)
-        if self._last_sequence.get(key, 0) >= sequence:
-            raise self._promises.note(Rule.SEQUENCE, f"{self._said(taken)} of key {key}")
-        self._last_sequence[key] = sequence
+            raise self._promises.note(Rule.TRUTH, f"{taken} is not at {place}")
+        self.order.acknowledged(taken)
 
     def _refused(self, taken: Taken) -> None:
         code = taken.record.error_code
         guilty = taken.record.data.startswith(GUILTY_DATA)
         if code not in taken.refusals or (code == "ValidationException" and not guilty):
-            raise self._promises.note(Rule.CAUSE, f"{self._said(taken)} is refused by {code}")
+            raise self._promises.note(Rule.CAUSE, f"{taken} is refused by {code}")
 
     def _expired(self, taken: Taken, now_ns: int) -> None:
         record = taken.record
         deadline_at_ns = record.received_at_ns + self._scenario.limits.delivery_timeout_ns
         if now_ns < deadline_at_ns and not self.given_up:
-            raise self._promises.note(
-                Rule.EXPIRY, f"{self._said(taken)} has time until {deadline_at_ns}, it is {now_ns}"
-            )
+            raise self._promises.note(Rule.EXPIRY, f"{taken} has time until {deadline_at_ns}, it is {now_ns}")
         if record.error_code not in {"ProvisionedThroughputExceededException", "InternalFailure"}:
-            raise self._promises.note(Rule.CAUSE, f"{self._said(taken)} expires as {record.error_code}")
+            raise self._promises.note(Rule.CAUSE, f"{taken} expires as {record.error_code}")
 
     # What must be true at any moment
 
@@ -374,7 +284,7 @@ class Account:
         while waiting and waiting[0].outcome is not None:
             waiting.popleft()
         if waiting and self._clock() > self._latest_ns(waiting[0]):
-            raise self._promises.note(Rule.LATE, self._said(waiting[0]))
+            raise self._promises.note(Rule.LATE, str(waiting[0]))
 
     def _latest_ns(self, taken: Taken) -> int:
         """Return the instant by which a record must have its outcome."""
@@ -389,7 +299,7 @@ class Account:
         limits = self._scenario.limits
         meter = self._meters.get(lane)
         if meter is None:
-            meter = self._meters[lane] = _Meter(limits.shard_burst_ns / SECOND_NS, now_ns)
+            meter = self._meters[lane] = Meter(limits.shard_burst_ns / SECOND_NS, now_ns)
         # the careful lane of a stream that ignores keys has the capacity of its shards
         shards = 1 if lane.shard_id is not None else self._shards_of_careful(record)
         rates = (limits.shard_records_per_second * shards, limits.shard_bytes_per_second * shards)
@@ -400,38 +310,3 @@ class Account:
         stream = self._service.streams[self._taken[id(record)].stream_name]
         counts = [len(stream.topology.open), *map(len, stream.topology.older)]
         return max(counts) if stream.shape.auto else 1
-
-    def _said(self, taken: Taken) -> str:
-        record = taken.record
-        return f"record {taken.ordinal} of {self._name} ({record.state.name}, attempts {record.attempts})"
-
-
-class _Meter:
-    """A token bucket of each kind, at the nominal rates, kept apart from the proxy's own.
-
-    What is not in debt lets anything through: a record that is larger than the burst must pass, and the bucket of a
-    lane that uses a share of its limit holds that share of a burst.
-
-    Args:
-        burst_seconds: what it holds, as time.
-        now_ns: the present.
-    """
-
-    __slots__ = ("_at_ns", "_burst_seconds", "_levels")
-
-    def __init__(self, burst_seconds: float, now_ns: int) -> None:
-        self._burst_seconds = burst_seconds
-        self._at_ns = now_ns
-        self._levels = [1.0, 1.0]  # seconds: how a lane began is not seen from here, so each starts full
-
-    def takes(self, size_bytes: int, rates: tuple[int, int], now_ns: int) -> bool:
-        """Take one record's tokens; return whether they were there."""
-        elapsed = (now_ns - self._at_ns) / SECOND_NS
-        self._at_ns = now_ns
-        holds = True
-        for index, (rate, tokens) in enumerate(zip(rates, (1, size_bytes), strict=True)):
-            cost = tokens / rate
-            level = min(self._levels[index] + elapsed, self._burst_seconds)
-            holds = holds and level >= -1e-6
-            self._levels[index] = level - cost
-        return holds

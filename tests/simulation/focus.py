@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from proxy.core.limits import MILLISECOND_NS, SECOND_NS, StreamLimits
+from proxy.core.ordering import Ordering
 from tests.simulation.scenario import Faults, Habits, Phase, Scenario, StreamShape
 
 # By the name of the bug: what differs from `Scenario.dense`.
@@ -45,6 +46,13 @@ FOCUSED: dict[str, dict[str, Any]] = {
         "faults": Faults(throttled=0.5),
         "limits": StreamLimits(in_flight_max=4, delivery_timeout_ns=400 * MILLISECOND_NS, response_grace_ns=SECOND_NS),
         "latency_ms": (50, 150),
+    },
+    # records of a key fail one by one in the requests that they share
+    "inversions_are_not_counted": {
+        "streams": (StreamShape(2, ordering=Ordering.RELAXED),),
+        "phases": (Phase("burst", 2, 40),),
+        "faults": Faults(ill=0.3),
+        "keys": 4,
     },
     # clients that do not come again for what they have missed
     "undelivered_answers_pile_up": {

@@ -106,7 +106,7 @@ class Network:
             return Answer(results[: self._random.randrange(len(results))])
         if self._service.happens(self._service.faults.long, "long answer"):
             return Answer([*results, results[-1]])
-        self._account.answered(batch)
+        self._account.order.answered(batch)
         return answer
 
     def _in_black_hole(self, batch: Batch) -> bool:

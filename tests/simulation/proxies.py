@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from proxy.core.buffer import Buffer
 from proxy.core.limits import MILLISECOND_NS, SECOND_NS
+from proxy.core.ordering import Ordering
 from proxy.driver import Driver
 from proxy.frontend.calls import UndeliveredLimits
 from proxy.frontend.handler import Frontend, FrontendSettings
@@ -188,6 +189,19 @@ class SimulatedProxy:
         if calls.undelivered > min(limit, calls.known):
             raise self._promises.note(Rule.BOUNDS, f"{calls.undelivered} calls undelivered of {calls.known}")
 
+    def _check_counts(self) -> None:
+        """Check that the proxy knows of every inversion, and of none where there can be none."""
+        streams, order = self.driver.streams.values(), self.account.order
+        counted = sum(stream.counters.order_inversions for stream in streams) + self.driver.forgotten.order_inversions
+        if counted < order.inversions:
+            raise self._promises.note(Rule.ORDER, f"{self.name} counts {counted} inversions of {order.inversions}")
+        for stream in streams:
+            strict = order.of(stream.name) is Ordering.STRICT
+            if strict and (stream.counters.order_inversions or stream.counters.sequence_regressions):
+                raise self._promises.note(
+                    Rule.ORDER, f"{self.name} counts inversions in {stream.name}, which is strict"
+                )
+
     async def stop(self) -> None:
         """Shut down as `serve` does: take nothing new, drain, let the answers out, close."""
         self.serving = False
@@ -206,6 +220,7 @@ class SimulatedProxy:
         if self._handlers:
             raise self._promises.note(Rule.ANSWER, f"{len(self._handlers)} calls to {self.name} get no answer")
         await self.driver.close()
+        self._check_counts()
         self.stopped.set()
 
     def _give_up(self) -> None:
