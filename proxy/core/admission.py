@@ -11,8 +11,8 @@ rate makes of the records that the lane lists, but at least a round trip for a k
 
 Where a run of a key may travel together, a lane lists all that waits instead, and the key's own queue counts at the
 shard's rate. Either way who queues much waits long: a busy key is refused first, and a quiet one finds its turn within
-a round. The records that a call has put into a lane count twice for the next one of the same call, so no call takes
-more than half of the room that it finds.
+a round. Where a call finds others waiting in a lane, its own records count twice, so that it takes no more than half of
+the room that they leave.
 
 Must never know: what is in flight where, or what was refused.
 """
@@ -115,11 +115,10 @@ class Admission:
             return Refusal(verdicts.THROUGHPUT_EXCEEDED, f"The proxy's {full} is full.", retry_after_ms)
         if self._queues.lanes.provisional:
             return None
-        records, size_bytes = lane.ready_records, lane.ready_bytes
-        if share is not None:
-            records, size_bytes = records + share.records, size_bytes + share.bytes
-        round_ns = _transfer_ns(lane, records, size_bytes)
+        round_ns = _transfer_ns(lane, lane.ready_records, lane.ready_bytes)
         wait_ns = max(0, lane.ready_at_ns(record.size_bytes) - now_ns) + round_ns
+        if share is not None:
+            wait_ns += share.weight_ns(lane)
         if wait_ns > self._limits.admission_wait_ns:
             return self._rate_exceeded(f"shard {lane.shard_id}" if lane.shard_id else "the stream", wait_ns)
         key_queue = self._queues.find(record)
@@ -167,13 +166,24 @@ class Admission:
 
 
 class Share:
-    """What one call has put into one lane so far."""
+    """What one call has put into one lane so far, beside what was there.
 
-    __slots__ = ("bytes", "records")
+    Args:
+        lane: as the call finds it.
+    """
 
-    def __init__(self) -> None:
-        self.records = 0
-        self.bytes = 0
+    __slots__ = ("_others_bytes", "_others_records")
+
+    def __init__(self, lane: Lane) -> None:
+        self._others_records = lane.ready_records
+        self._others_bytes = lane.ready_bytes
+
+    def weight_ns(self, lane: Lane) -> int:
+        """Return what the call's own records count for once more; nothing where it has the lane for itself."""
+        if not self._others_records:
+            return 0
+        own_records, own_bytes = lane.ready_records - self._others_records, lane.ready_bytes - self._others_bytes
+        return _transfer_ns(lane, own_records, own_bytes)
 
 
 class Door:
@@ -199,14 +209,14 @@ class Door:
         if refusal is not None:
             return refusal
         lane = self._admission.lane_of(record)
-        share = None if self._shares is None else self._shares.setdefault(lane, Share())
+        share = None
+        if self._shares is not None:
+            share = self._shares.get(lane)
+            if share is None:
+                share = self._shares[lane] = Share(lane)
         refusal = self._admission.judge(record, share, lane, now_ns)
-        if refusal is not None:
-            if self._keeps_order:
-                self._refused[record.partition_key] = refusal
-        elif share is not None:
-            share.records += 1
-            share.bytes += record.size_bytes
+        if refusal is not None and self._keeps_order:
+            self._refused[record.partition_key] = refusal
         return refusal
 
 

@@ -35,8 +35,6 @@ from __future__ import annotations
 from math import exp, log
 from typing import NamedTuple, Protocol
 
-from proxy.core.noise import Noise
-
 NANOSECONDS = 1_000_000_000
 MS_PER_SECOND = 1000
 
@@ -77,8 +75,6 @@ CALM_WINDOWS = 2  # in a row, and a lane has started
 SURPLUS_TIMES_REST = 3.0
 SURPLUS_MS_MAX = 8.0  # times what a record costs, if that is more than a millisecond
 SURPLUS_CLUMP_MAX = 0.02  # of the lane's rate, on top: what is in flight is throttled together
-
-SETTLED_SECONDS = 10.0  # of age: before, others are still finding their shares
 
 PATIENCE_SECONDS = 10.0  # without a throttle, for records of a millisecond; in proportion for larger ones, up to
 PATIENCE_SECONDS_MAX = 18.0
@@ -163,8 +159,6 @@ class AdaptiveRate:
         "_calm_since_ns",
         "_calm_windows",
         "_fallen",
-        "_noise",
-        "_share",
         "_starting",
         "_stormy_windows",
         "_surplus_ms",
@@ -177,8 +171,6 @@ class AdaptiveRate:
     def __init__(self, now_ns: int) -> None:
         self.ratio = 1.0
         self.adapts = True
-        self._share = 1.0  # the ratio, unless the lane gives way to see why it is throttled
-        self._noise = Noise()
         self._starting = True
         self._age_seconds = 0.0
         self._calm_windows = 0  # in a row
@@ -194,29 +186,14 @@ class AdaptiveRate:
         if now_ns - self._window_from_ns >= WINDOW_NS:
             self._close_window(now_ns)
         self._window = self._window.plus(traffic)
-        if traffic.throttled_records and not self._noise.testing:
-            throttled_ms = self._noise.beyond_ms(self._window)
-            if throttled_ms:
-                self._calm_since_ns = now_ns
-                self._fall_to(min(throttled_ms * self._growth() / self._at_rest_ms(), self._fall_max()))
-        self.ratio = self._share - self._noise.relief
+        if traffic.throttled_records:
+            self._calm_since_ns = now_ns
+            self._fall_to(min(self._window.throttled_ms * self._growth() / self._at_rest_ms(), self._fall_max()))
 
     def _close_window(self, now_ns: int) -> None:
         """Judge the window that is over, and begin the next."""
         window = self._window
         seconds = min((now_ns - self._window_from_ns) / NANOSECONDS, WINDOW_SECONDS_MAX)
-        tested = self._noise.testing
-        settled = not self._starting and self._age_seconds >= SETTLED_SECONDS
-        testable = settled and self._was_busy(window, seconds)
-        self._noise.close_window(window, seconds, self._share, self._at_rest_ms(), testable=testable)
-        if not tested and not self._noise.testing:
-            self._judge(window._replace(throttled_ms=self._noise.beyond_ms(window)), seconds, now_ns)
-        self._window_from_ns = now_ns
-        self._window = NOTHING
-        self._fallen = 0.0
-
-    def _judge(self, window: Traffic, seconds: float, now_ns: int) -> None:
-        """Grow, or fall, by what a window brought."""
         stirred = self._is_stirred(window, seconds)
         if self._is_stormy(window, seconds):
             stirred = stirred or self._starting
@@ -233,6 +210,9 @@ class AdaptiveRate:
                 self._grow(window, seconds, now_ns)
         if stirred:
             self._age_seconds = 0.0
+        self._window_from_ns = now_ns
+        self._window = NOTHING
+        self._fallen = 0.0
 
     def _is_stormy(self, window: Traffic, seconds: float) -> bool:
         """Whether much of what was sent in a window was throttled."""
@@ -248,16 +228,16 @@ class AdaptiveRate:
         """Whether more has been throttled, lately, than would be by chance if the share were right."""
         surplus_ms = self._surplus_ms + window.throttled_ms - SURPLUS_TIMES_REST * self._at_rest_ms() * seconds
         cost_ms = window.sent_ms / window.sent_records if window.sent_records else 1.0
-        most_ms = SURPLUS_MS_MAX * max(1.0, cost_ms) + SURPLUS_CLUMP_MAX * MS_PER_SECOND * self._share
+        most_ms = SURPLUS_MS_MAX * max(1.0, cost_ms) + SURPLUS_CLUMP_MAX * MS_PER_SECOND * self.ratio
         self._surplus_ms = max(0.0, surplus_ms) if surplus_ms <= most_ms else 0.0
         return surplus_ms > most_ms
 
     def _grow(self, window: Traffic, seconds: float, now_ns: int) -> None:
         """Grow as a window allows, if the ratio is what held the lane back."""
-        if not self._was_busy(window, seconds):
+        cost_ms = window.sent_ms / window.sent_records
+        if window.sent_ms < BUSY_RATIO * self.ratio * MS_PER_SECOND * seconds - cost_ms:
             self._calm_since_ns = now_ns
             return
-        cost_ms = window.sent_ms / window.sent_records
         growth = self._growth()
         patience = min(PATIENCE_SECONDS * max(1.0, cost_ms), PATIENCE_SECONDS_MAX)
         overdue = (now_ns - self._calm_since_ns) / NANOSECONDS / patience - 1
@@ -265,17 +245,12 @@ class AdaptiveRate:
             haste = min(HASTE_GROWTH * (1 + HASTE_POWER * overdue**2), HASTE_GROWTH_MAX)
             self._age_seconds = min(self._age_seconds, GROWTH_TIMES_AGE / haste)
             growth = max(growth, haste)
-        self._share = min(1.0, self._share * exp(growth * seconds))
-
-    def _was_busy(self, window: Traffic, seconds: float) -> bool:
-        """Whether the share is what held the lane back."""
-        cost_ms = window.sent_ms / window.sent_records if window.sent_records else 0.0
-        return window.sent_ms >= BUSY_RATIO * self._share * MS_PER_SECOND * seconds - cost_ms
+        self.ratio = min(1.0, self.ratio * exp(growth * seconds))
 
     def _fall_to(self, fall: float) -> None:
         """Let the logarithm of the ratio fall so far in this window, what it has fallen before included."""
         if fall > self._fallen:
-            self._share = max(RATIO_MIN, self._share * exp(self._fallen - fall))
+            self.ratio = max(RATIO_MIN, self.ratio * exp(self._fallen - fall))
             self._fallen = fall
 
     def _fall_max(self) -> float:
@@ -289,7 +264,7 @@ class AdaptiveRate:
         """Return the growth of the logarithm of the ratio in a second, by its age."""
         age_seconds = max(self._age_seconds, 1.0)
         power = GROWTH_POWER * min(1.0, age_seconds / GROWTH_POWER_SECONDS)
-        larger = log(CROWD * self._share)
+        larger = log(CROWD * self.ratio)
         growth = min(GROWTH_MAX, GROWTH_TIMES_AGE / age_seconds) * exp(-power * larger)
         return max(growth, GROWTH_MIN * exp(-GROWTH_POWER * larger))
 
@@ -297,4 +272,4 @@ class AdaptiveRate:
         """Return how much is throttled in a second when growth and falls cancel out."""
         novelty = exp(-((self._age_seconds / THROTTLED_NEW_SECONDS) ** 2))
         throttled_ms = THROTTLED_MS + (THROTTLED_NEW_MS - THROTTLED_MS) * novelty
-        return throttled_ms * exp(THROTTLED_POWER * log(CROWD * self._share))
+        return throttled_ms * exp(THROTTLED_POWER * log(CROWD * self.ratio))

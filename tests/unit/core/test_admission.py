@@ -206,14 +206,26 @@ def test_without_order_each_record_is_judged_by_itself() -> None:
     assert (big.state, small.state) == (State.REJECTED, State.QUEUED)
 
 
-def test_no_call_takes_more_than_half_of_the_room_that_it_finds() -> None:
+def test_no_call_takes_more_than_half_of_the_room_that_others_leave() -> None:
     """So that one call of five hundred does not shut out a hundred calls of one."""
-    bench = Bench(limits_of())
-    bench.learn(1)
+    bench = known_bench(limits_of())
+    offer(bench, *many(20, "others"))
     call = [record_of(key, hash_key=0) for key in many(500)]
-    assert bench.append(*call) == 450
-    assert [record.state for record in call[:50]] == [State.QUEUED] * 50
-    assert offer(bench, *many(50, "other")) == []
+    assert bench.append(*call) == 460
+    assert [record.state for record in call[:40]] == [State.QUEUED] * 40
+    assert offer(bench, *many(40, "more")) == []
+
+
+def test_a_call_that_finds_nobody_waiting_takes_all_the_room() -> None:
+    """There is nobody to leave it to."""
+    bench = known_bench(limits_of())
+    assert bench.append(*[record_of(key, hash_key=0) for key in many(500)]) == 400
+
+
+def test_a_full_call_of_a_few_keys_is_taken_whole_by_a_quiet_stream() -> None:
+    """Keys take turns, and each of its records has its own in time."""
+    bench = known_bench(StreamLimits())
+    assert bench.append(*[record_of(f"k{number % 50}", hash_key=0) for number in range(500)]) == 0
 
 
 def test_no_stream_takes_more_than_its_share_of_the_buffer() -> None:

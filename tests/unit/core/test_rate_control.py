@@ -125,7 +125,6 @@ def test_more_throttles_than_chance_make_the_steps_large_again() -> None:
     before = stirred.settle()
     settled.settle()
     assert settled.seconds(5) < 1.3 * before
-    stirred.rate._noise._next_test_seconds = 3600.0  # throttles that do not depend on the rate would be found out
     fallen = stirred.seconds(12, throttled=8)
     assert fallen < before
     assert stirred.seconds(5) > 1.5 * fallen
