@@ -105,14 +105,28 @@ lock: ## pin the dependencies anew (ARGS=--upgrade takes the newest)
 	@cd tests/fuzz && $(CURDIR)/$(PIN) requirements.in -o requirements.lock
 	@cd tests/benchmarks/peers && $(CURDIR)/$(PIN) requirements.in -o requirements.lock
 	@cd tests/benchmarks && $(CURDIR)/$(PIN) requirements.in -o requirements.lock
+	@$(PIN) --group build -o deploy/requirements-build.lock
+	@cd tests/deploy && $(CURDIR)/$(PIN) requirements.in -o requirements.lock
+	@cd tests/deploy && $(CURDIR)/$(PIN) --no-deps binaries.in -o binaries.lock
 
 .PHONY: tables
-tables: $(INSTALLED) ## write the README's tables of settings and metrics anew
+tables: $(INSTALLED) ## write anew what follows from the program: the README's tables, and in deploy/ the rules and the chart's values
 	@$(BIN)/python -m tests.support.readme_tables
+	@$(BIN)/python -m tests.support.deploy_files
+
+.PHONY: manifests
+manifests: $(INSTALLED) tables ## render deploy/ with kubectl and helm, and hold it against schemas, linters and the program
+	@PYTHON="$(PYTHON)" tests/deploy/install
+	@$(BIN)/python -m pytest -q tests/deploy/manifest_checks.py $(ARGS)
+	@test -n "$(ARGS)" || $(BIN)/python -m tests.deploy.render
+
+.PHONY: image
+image: $(INSTALLED) ## build the image with buildah, run it with podman, put records through it and stop it (as root)
+	@$(BIN)/python -m tests.deploy.image $(ARGS)
 
 .PHONY: clean
 clean: ## remove what the other targets made
-	rm -rf $(VENV) $(UV_VENV) tests/servers/.venv tests/servers/node_modules $(ATHERIS) $(PLOT_VENV) tests/fuzz/corpus build dist
+	rm -rf $(VENV) $(UV_VENV) tests/servers/.venv tests/servers/node_modules tests/deploy/.venv $(ATHERIS) $(PLOT_VENV) tests/fuzz/corpus build dist
 	rm -rf tests/benchmarks/peers/.venv
 	cd tests/conformance/sdks && rm -rf go/build java/target js/node_modules kpl/target
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
