@@ -191,6 +191,17 @@ def containers_open_what_they_listen_on(objects: Objects) -> Iterator[str]:
                 yield f"{name_of(item)} has a {probe} of port {port}"
 
 
+def probes_are_those_of_the_mode(objects: Objects) -> Iterator[str]:
+    """The proxy is asked whether it started and lives; for its readiness only where calls could go elsewhere."""
+    for item in of_kind(objects, "Deployment"):
+        pod = template_of(item)["spec"]
+        container = proxy_of(pod)
+        wanted = {"startupProbe", "livenessProbe"} | ({"readinessProbe"} if container in pod["containers"] else set())
+        probes = {name for name in container if name.endswith("Probe")}
+        if probes != wanted:
+            yield f"{name_of(item)} has the probes {sorted(probes)} instead of {sorted(wanted)}"
+
+
 def ports_lead_to_the_container(objects: Objects) -> Iterator[str]:
     """Services, pod monitors and network policies lead to ports that the proxy's container opens."""
     opened: dict[str, int] = {}
@@ -319,6 +330,7 @@ RULES: tuple[Rule, ...] = (
     service_monitors_have_their_service,
     service_accounts_exist,
     containers_open_what_they_listen_on,
+    probes_are_those_of_the_mode,
     ports_lead_to_the_container,
     variables_are_settings,
     drains_fit_the_grace_period,

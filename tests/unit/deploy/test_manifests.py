@@ -143,6 +143,7 @@ BREACHES: dict[str, Callable[[Objects], object]] = {
     "selects no Service": lambda o: the(o, "ServiceMonitor").update(selector={"matchLabels": {"app": "other"}}),
     "scrapes no port": lambda o: the(o, "ServiceMonitor").update(endpoints=[{"port": "metrics"}]),
     "has a startupProbe of port": lambda o: _container(o).update(startupProbe={"httpGet": {"port": "health"}}),
+    "has the probes": lambda o: _container(o).pop("livenessProbe"),
     "but listens on": lambda o: _set_variable(o, "KINESIS_PROXY_ADMIN_LISTEN", "0.0.0.0:9999"),
     "leads to a port that is not there": lambda o: the(o, "Service").update(
         ports=[{"name": "admin", "port": 9464, "targetPort": "metrics"}]
