@@ -1,4 +1,4 @@
-"""buildah and podman with a storage of their own in build/image: nothing of the machine's own images is seen or changed."""
+"""buildah and podman with a storage of their own in build/image, apart from the machine's own images."""
 
 from __future__ import annotations
 
@@ -13,11 +13,17 @@ if TYPE_CHECKING:
 
 PROJECT = Path(__file__).parents[2]
 BUILD = PROJECT / "build" / "image"
-STORAGE = ("--storage-driver", "vfs", "--root", str(BUILD / "storage"), "--runroot", str(BUILD / "run"))
+STORAGE = ("--storage-driver", "overlay", "--root", str(BUILD / "storage"), "--runroot", str(BUILD / "run"))
 PODMAN = ("podman", *STORAGE, "--runtime", "runc", "--cgroup-manager", "cgroupfs")
 PROGRAMS = ("buildah", "podman", "runc", "debootstrap")
 BASE = "docker.io/library/python:3.11-slim"
 IMAGE = "localhost/kinesis-proxy:check"
+# Nothing is writable, not even /tmp; no more files and processes than this machine may give; nobody asks for its health
+# but this check, for podman would want systemd to.
+CONFINED = (
+    *("--read-only", "--read-only-tmpfs=false", "--health-interval", "disable"),
+    *("--ulimit", "nofile=4096:4096", "--ulimit", "nproc=2000:2000"),
+)
 MEMORY_BYTES = 256 * 1024 * 1024
 # The machine's own certificate authorities and settings of pip, with which the builder reaches its package index.
 OF_THE_MACHINE = ("/etc/ssl/certs", "/etc/pip.conf")
@@ -88,16 +94,12 @@ class Container:
         self.name = name
 
     @classmethod
-    def started(cls, name: str, environment: Mapping[str, str]) -> Container:
+    def started(cls, name: str, environment: Mapping[str, str], network: str = "host") -> Container:
         """Start one as unprivileged as the manifests have it."""
         podman("rm", "--force", "--ignore", name)
-        podman(
-            *("run", "--detach", "--name", name, "--network", "host", "--read-only", "--read-only-tmpfs=false"),
-            *("--cap-drop", "ALL", "--security-opt", "no-new-privileges", "--memory", str(MEMORY_BYTES)),
-            *("--ulimit", "nofile=4096:4096", "--ulimit", "nproc=2000:2000"),
-            *(f"--env={key}={value}" for key, value in environment.items()),
-            IMAGE,
-        )
+        unprivileged = ("--cap-drop", "ALL", "--security-opt", "no-new-privileges", "--memory", str(MEMORY_BYTES))
+        variables = [f"--env={key}={value}" for key, value in environment.items()]
+        podman("run", "--detach", "--name", name, "--network", network, *CONFINED, *unprivileged, *variables, IMAGE)
         return cls(name)
 
     def state(self) -> dict[str, Any]:
@@ -133,6 +135,11 @@ class Container:
             ContainerError: it failed; the text ends with what Python said.
         """
         return podman("exec", self.name, "python", "-c", program)
+
+    def healthy(self) -> bool:
+        """Run the image's health check once."""
+        checked = subprocess.run([*PODMAN, "healthcheck", "run", self.name], capture_output=True, check=False)  # noqa: S603 - as above
+        return checked.returncode == 0
 
     def terminate(self) -> None:
         """Send it SIGTERM, as an orchestrator does."""
