@@ -164,6 +164,23 @@ def test_the_chart_refuses(mistake: str) -> None:
         run("helm", "template", "kinesis-proxy", CHART, "--set", setting)
 
 
+@pytest.mark.parametrize(
+    ("values", "endpoint", "condition"),
+    [
+        ("deployment", "http://kinesis-proxy.default:4567", "a key of the proxy"),
+        ("mutual-tls", "https://kinesis-proxy.default:4567", "a certificate"),
+        ("sidecar", "http://127.0.0.1:4567", "example-producer"),
+        ("everything", "http://shared-proxy.default:4567", "Secret callers"),
+    ],
+)
+def test_the_notes_tell_producers_where_to_call_and_with_what(values: str, endpoint: str, condition: str) -> None:
+    """What Helm prints after an installation is true of these values."""
+    told = run("helm", "install", "kinesis-proxy", CHART, "--dry-run=client", "--values", VALUES / f"{values}.yaml")
+    notes = told.partition("\nNOTES:\n")[2]
+    assert endpoint in notes
+    assert condition in notes
+
+
 def test_monitors_are_made_where_the_cluster_knows_them() -> None:
     """By default the chart asks the cluster."""
     kinds = {item["kind"] for item in parse(helm())}
