@@ -15,15 +15,17 @@ PROJECT = Path(__file__).parents[2]
 BUILD = PROJECT / "build" / "image"
 STORAGE = ("--storage-driver", "overlay", "--root", str(BUILD / "storage"), "--runroot", str(BUILD / "run"))
 PODMAN = ("podman", *STORAGE, "--runtime", "runc", "--cgroup-manager", "cgroupfs")
-PROGRAMS = ("buildah", "podman", "runc", "debootstrap")
+PROGRAMS = ("buildah", "podman", "runc", "catatonit", "debootstrap")
 BASE = "docker.io/library/python:3.11-slim"
 IMAGE = "localhost/kinesis-proxy:check"
-# Nothing is writable, not even /tmp; no more files and processes than this machine may give; nobody asks for its health
-# but this check, for podman would want systemd to.
-CONFINED = (
-    *("--read-only", "--read-only-tmpfs=false", "--health-interval", "disable"),
-    *("--ulimit", "nofile=4096:4096", "--ulimit", "nproc=2000:2000"),
-)
+# Nothing is writable, not even /tmp; nobody asks for its health but this check, for podman would want systemd to.
+CONFINED = ("--read-only", "--read-only-tmpfs=false", "--health-interval", "disable")
+# No more files and processes than a machine lets its containers have that is itself confined.
+CONFIGURATION = """\
+[containers]
+default_ulimits = ["nofile=4096:4096", "nproc=2000:2000"]
+"""
+STOP_SECONDS = 30
 MEMORY_BYTES = 256 * 1024 * 1024
 # The machine's own certificate authorities and settings of pip, with which the builder reaches its package index.
 OF_THE_MACHINE = ("/etc/ssl/certs", "/etc/pip.conf")
@@ -33,7 +35,7 @@ class ContainerError(Exception):
     """A program failed; the text is what it said."""
 
 
-def call(*command: str | Path, **variables: str) -> str:
+def call(*command: str | Path, with_errors: bool = False, **variables: str) -> str:
     """Run a program and return its output.
 
     Raises:
@@ -44,12 +46,16 @@ def call(*command: str | Path, **variables: str) -> str:
     )
     if ended.returncode:
         raise ContainerError(f"{' '.join(map(str, command))}\n{ended.stdout[-4000:]}{ended.stderr[-4000:]}")
-    return ended.stdout.strip()
+    return (ended.stdout + (ended.stderr if with_errors else "")).strip()
 
 
-def podman(*arguments: str | Path) -> str:
+def podman(*arguments: str | Path, with_errors: bool = False) -> str:
     """Run podman on the storage of this check."""
-    return call(*PODMAN, *arguments)
+    file = BUILD / "containers.conf"
+    if not file.exists():
+        BUILD.mkdir(parents=True, exist_ok=True)
+        file.write_text(CONFIGURATION, encoding="utf-8")
+    return call(*PODMAN, *arguments, with_errors=with_errors, CONTAINERS_CONF=str(file))
 
 
 def missing_programs() -> list[str]:
@@ -59,7 +65,7 @@ def missing_programs() -> list[str]:
 
 def make_base() -> None:
     """Make a stand-in for the official base image out of Debian's packages, where no image registry can be reached."""
-    if subprocess.run([*PODMAN, "image", "exists", BASE], check=False).returncode == 0:  # noqa: S603 - as above
+    if f"{BASE}\n" in podman("images", "--format", "{{.Repository}}:{{.Tag}}") + "\n":
         return
     root = BUILD / "base"
     shutil.rmtree(root, ignore_errors=True)
@@ -138,20 +144,24 @@ class Container:
 
     def healthy(self) -> bool:
         """Run the image's health check once."""
-        checked = subprocess.run([*PODMAN, "healthcheck", "run", self.name], capture_output=True, check=False)  # noqa: S603 - as above
-        return checked.returncode == 0
+        try:
+            podman("healthcheck", "run", self.name)
+        except ContainerError:
+            return False
+        return True
 
-    def terminate(self) -> None:
-        """Send it SIGTERM, as an orchestrator does."""
-        podman("kill", "--signal", "TERM", self.name)
+    def stop(self) -> int:
+        """Stop it as an orchestrator does, by the image's stop signal, and return its exit code."""
+        podman("stop", "--time", str(STOP_SECONDS), self.name)
+        return int(self.state()["State"]["ExitCode"])
 
-    def exit_code(self) -> int:
-        """Wait for its own end and return its exit code."""
-        return int(podman("wait", self.name))
+    def output(self) -> str:
+        """Return what it wrote to standard output and, by podman's own way of it, to standard error."""
+        return podman("logs", self.name, with_errors=True)
 
     def log(self) -> list[dict[str, Any]]:
         """Return what it logged."""
-        return [json.loads(line) for line in podman("logs", self.name).splitlines() if line.startswith("{")]
+        return [json.loads(line) for line in self.output().splitlines() if line.startswith("{")]
 
     def remove(self) -> None:
         """End it, if it still runs, and forget it."""

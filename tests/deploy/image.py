@@ -1,8 +1,8 @@
 """`make image`: builds the image, runs it as unprivileged as the manifests do, puts records through it, and stops it.
 
-Needs root and Debian's buildah, podman, runc and debootstrap. The base image is made of Debian's packages, under the
-name of the official one; `--pulled` takes the official one from its registry. The program runs on the machine's own
-network, with an emulator beside it from which is read back what arrived.
+Needs root and Debian's buildah, podman, runc, catatonit and debootstrap. The base image is made of Debian's packages,
+under the name of the official one; `--pulled` takes the official one from its registry. The program runs on the
+machine's own network, with an emulator beside it from which is read back what arrived.
 """
 
 from __future__ import annotations
@@ -140,7 +140,7 @@ def watched(container: Container) -> Iterator[None]:
     try:
         yield
     except BaseException:
-        tell(podman("logs", container.name))
+        tell(container.output())
         raise
     finally:
         container.remove()
@@ -220,8 +220,7 @@ async def load_and_stop(container: Container, url: str, admin_url: str, upstream
         books = await asyncio.to_thread(books_of, admin_url)
         held = books.queued + books.in_flight
         quota.close()
-        await asyncio.to_thread(container.terminate)
-    exit_code = await asyncio.to_thread(container.exit_code)
+        exit_code = await asyncio.to_thread(container.stop)
     demand(exit_code == 0, f"exit code {exit_code}")
     async with KinesisClient(upstream.url) as reader:
         verdict = verify(ledger, await read_stream(reader, STREAM_NAME))
@@ -279,9 +278,10 @@ def check_deployment() -> None:
             put_signed(f"http://127.0.0.1:{port}")
             books = books_of(f"http://127.0.0.1:{admin_port}")
             demand(books.acknowledged == SIGNED_RECORDS, f"{books}")
-            container.terminate()
-            exit_code = container.exit_code()
+            exit_code = container.stop()
             demand(exit_code == 0, f"exit code {exit_code}")
+            events = [event["event"] for event in container.log()]
+            demand("draining" in events and events[-1] == "stopped", f"log {events}")
             say("play kube", f"{SIGNED_RECORDS} signed records, a stranger refused; SIGTERM; exit code {exit_code}")
         podman("play", "kube", "--down", file)
 
@@ -294,12 +294,15 @@ def container_names() -> list[str]:
 def for_podman(upstream_url: str, port: int, admin_port: int) -> list[Object]:
     """Return the rendered Deployment, with what podman lacks taken out and what a cluster would add put in.
 
-    That is: the host's network and other ports on it, no Service behind the named ports, the keys as a Secret, and an
-    upstream on this machine with credentials for it.
+    That is: the host's network and other ports on it, no Service behind the named ports, the keys in a ConfigMap, and
+    an upstream on this machine with credentials for it.
     """
     (deployment,) = of_kind(parse((RENDERED / "deployment.yaml").read_text(encoding="utf-8")), "Deployment")
     pod = template_of(deployment)["spec"]
     pod["hostNetwork"] = True
+    (volume,) = pod["volumes"]
+    # Podman 4.3 mounts a Secret's data without decoding it.
+    volume["configMap"] = {"name": volume.pop("secret")["secretName"]}
     container = proxy_of(pod)
     container["image"] = IMAGE
     del container["ports"]
@@ -313,8 +316,8 @@ def for_podman(upstream_url: str, port: int, admin_port: int) -> list[Object]:
     }
     kept = [item for item in container["env"] if item["name"] not in given]
     container["env"] = kept + [{"name": name, "value": value} for name, value in given.items()]
-    secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "kinesis-proxy-keys"}}
-    return [{**secret, "stringData": {"keys.toml": KEYS}}, deployment]
+    keys = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": volume["configMap"]["name"]}}
+    return [{**keys, "data": {"keys.toml": KEYS}}, deployment]
 
 
 def put_signed(url: str) -> None:
