@@ -22,7 +22,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from proxy.core import verdicts
-from proxy.core.buffer import held_bytes_of
 from proxy.core.limits import MILLISECOND_NS, SECOND_NS
 
 if TYPE_CHECKING:
@@ -109,13 +108,19 @@ class Admission:
 
     def judge(self, record: Record, share: Share | None, lane: Lane, now_ns: int) -> Refusal | None:
         """Return why a record is not taken, or None."""
-        full = self._what_is_full(record)
-        if full is not None:
+        buffer, ledger, held_bytes = self._buffer, self._ledger, record.held_bytes
+        if (
+            buffer.records >= buffer.records_max
+            or buffer.bytes + held_bytes > buffer.bytes_max
+            or ledger.queued_records + ledger.in_flight_records >= self._records_max
+            or ledger.held_bytes + held_bytes > self._bytes_max
+        ):
             retry_after_ms = self._jittered(FULL_BUFFER_RETRY_MS)
-            return Refusal(verdicts.THROUGHPUT_EXCEEDED, f"The proxy's {full} is full.", retry_after_ms)
+            text = f"The proxy's {self._what_is_full(record)} is full."
+            return Refusal(verdicts.THROUGHPUT_EXCEEDED, text, retry_after_ms)
         if self._queues.lanes.provisional:
             return None
-        round_ns = _transfer_ns(lane, lane.ready_records, lane.ready_bytes)
+        round_ns = _transfer_ns(lane, lane.ready_records, lane.ready_bytes) if lane.ready_records else 0
         wait_ns = max(0, lane.ready_at_ns(record.size_bytes) - now_ns) + round_ns
         if share is not None:
             wait_ns += share.weight_ns(lane)
@@ -129,17 +134,11 @@ class Admission:
                 return refusal._replace(held_back=HeldBack(record, key_queue.records))
         return None
 
-    def lane_of(self, record: Record) -> Lane:
-        """Return the lane that a record would wait in."""
-        return self._queues.lanes.lane_of(record.hash_key)
-
-    def _what_is_full(self, record: Record) -> str | None:
+    def _what_is_full(self, record: Record) -> str:
         full = self._buffer.lacks_room_for(record)
         if full is None and self._ledger.open_records >= self._records_max:
             full = f"buffer of {self._records_max} records for one stream"
-        if full is None and self._ledger.held_bytes + held_bytes_of(record) > self._bytes_max:
-            full = f"buffer of {self._bytes_max} bytes for one stream"
-        return full
+        return full or f"buffer of {self._bytes_max} bytes for one stream"
 
     def _wait_of_key_ns(self, key_queue: KeyQueue, lane: Lane, round_ns: int) -> tuple[int, int]:
         """Return how long a record waits for those before it in its key, and how long it may.
@@ -203,12 +202,12 @@ class Door:
         self._shares = shares
         self._refused: dict[str, Refusal] = {}
 
-    def refusal(self, record: Record, now_ns: int) -> Refusal | None:
+    def refusal(self, record: Record, lane: Lane, now_ns: int) -> Refusal | None:
         """Return why the call's next record is not taken; None if it is, and will be queued."""
-        refusal = self._refused.get(record.partition_key)
-        if refusal is not None:
-            return refusal
-        lane = self._admission.lane_of(record)
+        if self._refused:
+            refusal = self._refused.get(record.partition_key)
+            if refusal is not None:
+                return refusal
         share = None
         if self._shares is not None:
             share = self._shares.get(lane)

@@ -12,7 +12,6 @@ from __future__ import annotations
 from collections import OrderedDict
 from typing import TYPE_CHECKING
 
-from proxy.core.buffer import held_bytes_of
 from proxy.core.counters import StreamCounters
 from proxy.core.limits import SECOND_NS
 from proxy.core.record import MOVES, Record, State
@@ -78,13 +77,14 @@ class Ledger:
     def receive(self, record: Record, deadline_at_ns: int) -> None:
         """Open a record's account; the caller has asked whether there is room."""
         self._buffer.take(record)
-        self.held_bytes += held_bytes_of(record)
+        self.held_bytes += record.held_bytes
         record.deadline_at_ns = deadline_at_ns
         self._unsettled[record] = None
+        size_bytes, counters = record.size_bytes, self.counters
         self.queued_records += 1
-        self.queued_bytes += record.size_bytes
-        self.counters.received_records += 1
-        self.counters.received_bytes += record.size_bytes
+        self.queued_bytes += size_bytes
+        counters.received_records += 1
+        counters.received_bytes += size_bytes
 
     def drain(self, record: Record, now_ns: int) -> None:
         """Move a record into flight."""
@@ -92,7 +92,7 @@ class Ledger:
         self.queued_records -= 1
         self.queued_bytes -= record.size_bytes
         self.in_flight_records += 1
-        if record.attempts == 0:
+        if not record.attempts:
             self.counters.buffer_time_seconds.observe((now_ns - record.received_at_ns) / SECOND_NS)
         record.attempts += 1
 
@@ -110,10 +110,11 @@ class Ledger:
         record.shard_id = shard_id
         record.sequence_number = sequence_number
         record.encryption_type = encryption_type
-        record.error_code = None
-        record.error_message = None
-        self.counters.acknowledged_records += 1
-        self.counters.acknowledged_bytes += record.size_bytes
+        if record.error_code is not None:
+            record.error_code = record.error_message = None
+        counters = self.counters
+        counters.acknowledged_records += 1
+        counters.acknowledged_bytes += record.size_bytes
 
     def refuse(self, record: Record, error_code: str, error_message: str | None) -> None:
         """Settle a record that the service refused."""
@@ -151,5 +152,5 @@ class Ledger:
             self.in_flight_records -= 1
         del self._unsettled[record]
         self._buffer.give(record)
-        self.held_bytes -= held_bytes_of(record)
+        self.held_bytes -= record.held_bytes
         self._settled.append(record)

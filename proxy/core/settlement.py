@@ -134,22 +134,25 @@ class Settlement:
         """Give each record of a request that the service took its own outcome."""
         self._gate.succeeded()
         self._trouble = None
+        lanes = self._queues.lanes
         map_was_known = self._map_fetch.is_older_than(batch.sent_at_ns)
         # of each lane how many records in a row met trouble at the end of what it had in the request; more if all did
         tails: dict[Lane, int] = {}
         retried: list[Record] = []
         for record, result in zip(batch.records, answer.results, strict=True):
             lane = lane_of_flight(record)
-            if result.shard_id is not None and result.sequence_number is not None:
-                self._acknowledge(record, result.shard_id, result.sequence_number, answer.encryption_type)
+            shard_id, sequence_number = result.shard_id, result.sequence_number
+            if shard_id is not None and sequence_number is not None:
+                self._acknowledge(record, shard_id, sequence_number, answer.encryption_type)
                 tails[lane] = 0
-                if map_was_known and self._queues.lanes.contradicts(lane, result.shard_id):
+                if map_was_known and shard_id != lane.shard_id and lanes.contradicts(lane, shard_id):
                     self._ledger.counters.mispredicted_records += 1
                     self._map_fetch.doubt(batch.sent_at_ns, now_ns)
             elif self._is_trouble(record, result, lane):
                 tails[lane] = tails.get(lane, TAIL_OF_TROUBLE - 1) + 1
                 retried.append(record)
-        self._retry(self._without_settled(retried))
+        if retried:
+            self._retry(self._without_settled(retried))
         for lane, tail in tails.items():
             if tail >= TAIL_OF_TROUBLE:
                 self._back_off(lane, batch, now_ns)

@@ -179,14 +179,16 @@ class Stream:
         self._summary_fetch.want(now_ns, spread=True)  # few calls a second are allowed, for a whole account
         deadline_at_ns = now_ns + self._limits.delivery_timeout_ns
         self._call_ordinal += 1
-        door = self._admission.door(self._queues.keeps_order, several=len(records) > 1)
+        queues, ledger = self._queues, self._ledger
+        door = self._admission.door(queues.keeps_order, several=len(records) > 1)
         rejected = 0
         for record in records:
-            refusal = door.refusal(record, now_ns)
+            lane = queues.lanes.lane_of(record.hash_key)
+            refusal = door.refusal(record, lane, now_ns)
             if refusal is None:
                 record.call_ordinal = self._call_ordinal
-                self._ledger.receive(record, deadline_at_ns)
-                self._queues.append(record)
+                ledger.receive(record, deadline_at_ns)
+                queues.append(record, lane)
             else:
                 record.reject(refusal.code, refusal.message, refusal.retry_after_ms)
                 self._held_back = refusal.held_back or self._held_back

@@ -4,7 +4,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from proxy.core.buffer import RECORD_OVERHEAD_BYTES, Buffer
+from proxy.core.buffer import Buffer
+from proxy.core.record import RECORD_OVERHEAD_BYTES
 from proxy.core.ledger import IllegalMoveError, Ledger
 from proxy.core.record import Record, State
 from tests.unit.core.builders import MS, SECOND, record_of

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from proxy.core.buffer import RECORD_OVERHEAD_BYTES, Buffer
+from proxy.core.buffer import Buffer
+from proxy.core.record import RECORD_OVERHEAD_BYTES
 from proxy.core.record import State
 from tests.unit.core.builders import (
     MS,
