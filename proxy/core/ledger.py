@@ -20,6 +20,9 @@ from proxy.core.verdicts import INTERNAL_FAILURE
 if TYPE_CHECKING:
     from proxy.core.buffer import Buffer
 
+# Looked up once: Python 3.11 finds a member of an Enum by way of its metaclass, several times for each record.
+_QUEUED, _IN_FLIGHT, _ACKNOWLEDGED = State.QUEUED, State.IN_FLIGHT, State.ACKNOWLEDGED
+
 
 class IllegalMoveError(RuntimeError):
     """A record was asked to make a move that its state does not allow: a defect in the core."""
@@ -67,7 +70,7 @@ class Ledger:
 
     def waiting(self) -> list[Record]:
         """Return the queued records, oldest first."""
-        return [record for record in self._unsettled if record.state is State.QUEUED]
+        return [record for record in self._unsettled if record.state is _QUEUED]
 
     def take_settled(self) -> list[Record]:
         """Return, once, the records whose outcome became final since the last call, in the order of their outcomes."""
@@ -88,7 +91,7 @@ class Ledger:
 
     def drain(self, record: Record, now_ns: int) -> None:
         """Move a record into flight."""
-        self._move(record, State.IN_FLIGHT)
+        self._move(record, _IN_FLIGHT)
         self.queued_records -= 1
         self.queued_bytes -= record.size_bytes
         self.in_flight_records += 1
@@ -98,7 +101,7 @@ class Ledger:
 
     def reenqueue(self, record: Record) -> None:
         """Move a record back from flight."""
-        self._move(record, State.QUEUED)
+        self._move(record, _QUEUED)
         self.in_flight_records -= 1
         self.queued_records += 1
         self.queued_bytes += record.size_bytes
@@ -106,7 +109,7 @@ class Ledger:
 
     def acknowledge(self, record: Record, shard_id: str, sequence_number: str, encryption_type: str | None) -> None:
         """Settle a record that the service took."""
-        self._settle(record, State.ACKNOWLEDGED)
+        self._settle(record, _ACKNOWLEDGED)
         record.shard_id = shard_id
         record.sequence_number = sequence_number
         record.encryption_type = encryption_type
@@ -143,7 +146,7 @@ class Ledger:
         record.state = state
 
     def _settle(self, record: Record, state: State) -> None:
-        was_queued = record.state is State.QUEUED
+        was_queued = record.state is _QUEUED
         self._move(record, state)
         if was_queued:
             self.queued_records -= 1

@@ -53,11 +53,16 @@ class Queues:
         """Return the queue that a new record would wait in behind others."""
         return self._keys.get(record.partition_key) if self.keeps_order else None
 
-    def append(self, record: Record, lane: Lane) -> None:
-        """Queue a new record, whose hash key lies in the lane, behind all of its key."""
-        key = (record.partition_key if self.keeps_order else None) or object()
-        key_queue = self._keys.get(key)
+    def append(self, record: Record, key_queue: KeyQueue | None, lane: Lane) -> None:
+        """Queue a new record behind all of its key.
+
+        Args:
+            record: the youngest.
+            key_queue: what `find` found for it.
+            lane: in which its hash key lies.
+        """
         if key_queue is None:
+            key = (record.partition_key if self.keeps_order else None) or object()
             key_queue = self._keys[key] = KeyQueue(key)
         key_queue.append(record)
         if key_queue.in_flight:

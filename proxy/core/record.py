@@ -53,6 +53,9 @@ MOVES: dict[State, frozenset[State]] = {
     State.REJECTED: frozenset(),
 }
 
+# Looked up once: Python 3.11 finds a member of an Enum by way of its metaclass, several times for each record.
+_QUEUED = State.QUEUED
+
 
 class Record:
     """One data record, from its arrival to its outcome.
@@ -121,7 +124,7 @@ class Record:
         self.attempts = 0
         self.call_ordinal = 0
         self.retry_after_ms = 0
-        self.state = State.QUEUED
+        self.state = _QUEUED
         self.key_queue: KeyQueue | None = None
         self.next: Record | None = None
         self.shard_id: str | None = None

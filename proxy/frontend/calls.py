@@ -38,7 +38,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from proxy.core.limits import SECOND_NS
 from proxy.frontend.answers import bytes_of, tells_of_a_written_record
@@ -52,6 +52,8 @@ if TYPE_CHECKING:
     from proxy.frontend.counters import FrontendCounters
     from proxy.frontend.identity import Identity
     from proxy.kinesis.http import Request
+
+ContextT = TypeVar("ContextT")
 
 # A call's own memory beside its answer's: objects, identity, digest.
 _CALL_BYTES = 1024
@@ -85,30 +87,36 @@ class Attempt:
     Args:
         calls: its maker.
         call: what it waits for.
-        deliver: called once: with the answer, or with None when there is nobody left to take it.
+        deliver: called once: with the context and the answer, or None when there is nobody left to take it.
+        context: the caller's own.
     """
 
-    __slots__ = ("_calls", "call", "deliver", "ordinal")
+    __slots__ = ("_calls", "_context", "_deliver", "call", "ordinal")
 
-    def __init__(self, calls: Calls, call: Call, deliver: Callable[[Answer | None], None]) -> None:
+    def __init__(
+        self, calls: Calls, call: Call, deliver: Callable[[ContextT, Answer | None], None], context: ContextT
+    ) -> None:
         self._calls = calls
+        self._context: Any = context
+        self._deliver: Callable[[Any, Answer | None], None] | None = deliver
         self.call = call
         self.ordinal = call.attempts = call.newest = call.attempts + 1
-        self.deliver: Callable[[Answer | None], None] | None = deliver
 
     def answer(self) -> None:
         """Take the answer of the call, which is settled."""
-        deliver, self.deliver = self.deliver, None
+        deliver, context = self._deliver, self._context
+        self._deliver = self._context = None
         if deliver is not None:
             self._calls.taken(self)
-            deliver(self.call.answer())
+            deliver(context, self.call.answer())
 
     def leave(self) -> None:
         """Note that the client has left, perhaps while its answer was being written."""
-        deliver, self.deliver = self.deliver, None
+        deliver, context = self._deliver, self._context
+        self._deliver = self._context = None
         self._calls.left(self)
         if deliver is not None:
-            deliver(None)
+            deliver(context, None)
 
 
 class Call:
@@ -274,21 +282,27 @@ class Calls:
         if not call.settled and self._known.setdefault(identity, call) is call:
             call.identify(identity, body)
 
-    def attend(self, call: Call, request: Request, deliver: Callable[[Answer | None], None]) -> Attempt:
+    def attend(
+        self,
+        call: Call,
+        request: Request,
+        deliver: Callable[[ContextT, Answer | None], None],
+        context: ContextT,
+    ) -> None:
         """Have a request wait for a call's answer.
 
         Args:
             call: found or new.
             request: tells when its client leaves.
             deliver: called once, perhaps from inside here: with the answer, or with None if the client has left.
+            context: what else it is to be called with: a tuple costs a tenth of a closure.
         """
-        attempt = Attempt(self, call, deliver)
+        attempt = Attempt(self, call, deliver, context)
         request.on_gone = attempt.leave
         if call.settled:
             attempt.answer()
         else:
             call.waiting += (attempt,)
-        return attempt
 
     def taken(self, attempt: Attempt) -> None:
         """Note that an attempt takes the answer of a settled call."""

@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import structlog
 
@@ -146,7 +146,7 @@ class Frontend:
             if operation in PUTS:
                 answered: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
                 try:
-                    self._put(operation, request, key, _Delivery(started_at_ns, partial(_resolve, answered)))
+                    self._put(operation, request, key, started_at_ns, partial(_resolve, answered))
                 except ForwardAlone:
                     reply = await self._upstream.forward(operation, request)
                 else:
@@ -178,7 +178,7 @@ class Frontend:
             operation = operation_of(request)
             if operation not in PUTS:
                 return False
-            self._put(operation, request, self._caller_of(request, operation), _Delivery(started_at_ns, deliver))
+            self._put(operation, request, self._caller_of(request, operation), started_at_ns, deliver)
         except (NotKinesis, ForwardAlone):
             return False
         except Exception as error:  # noqa: BLE001 - a caller waits
@@ -210,15 +210,23 @@ class Frontend:
         require_streams_of_request(key, operation, request)
         return await self._upstream.forward(operation, request)
 
-    def _put(self, operation: str, request: Request, key: InboundKey | None, delivery: _Delivery) -> None:
+    def _put(
+        self,
+        operation: str,
+        request: Request,
+        key: InboundKey | None,
+        started_at_ns: int,
+        deliver: Callable[[Reply], None],
+    ) -> None:
         """Queue a put, or join the call that it repeats, and have the answer delivered.
 
         Raises:
             KinesisError: it cannot be taken.
             ForwardAlone: it is for upstream to decide.
         """
+        waiting = operation, request, started_at_ns, deliver
         if request.gone:
-            self._answered(operation, request, delivery, None)
+            self._answered(waiting, None)
             return
         try:
             codec = codec_of(request)
@@ -234,7 +242,7 @@ class Frontend:
                 if self.draining:
                     records = len(put.entries) if isinstance(put, PutRecordsInput) else 1
                     self.counters.rejected_records[DRAINING] += records
-                    self._answered(operation, request, delivery, _SHUTTING_DOWN)
+                    self._answered(waiting, _SHUTTING_DOWN)
                     return
                 call = self._puts.queue(put)
                 if identity is not None:
@@ -242,20 +250,21 @@ class Frontend:
         except KinesisError as error:
             self.counters.rejected_records[DENIED if isinstance(error, AccessDeniedException) else INVALID] += 1
             raise
-        self._calls.attend(call, request, partial(self._answered, operation, request, delivery))
+        self._calls.attend(call, request, self._answered, waiting)
 
-    def _answered(self, operation: str, request: Request, delivery: _Delivery, answer: Answer | None) -> None:
+    def _answered(self, waiting: _Waiting, answer: Answer | None) -> None:
         """Write the reply to a put whose outcome has come; None if its client has left."""
+        operation, request, started_at_ns, deliver = waiting
         if answer is None:
             self.counters.abandoned_requests += 1
-            delivery.deliver(Reply(_STATUS_CLIENT_GONE, b""))
+            deliver(Reply(_STATUS_CLIENT_GONE, b""))
             return
         try:
             reply = _refusal_reply(request, answer) if isinstance(answer, Refusal) else ok_reply(request, answer)
         except Exception as error:  # noqa: BLE001 - a caller waits
             reply = _error_reply(operation, request, error)
-        self._count(operation, reply, delivery.started_at_ns)
-        delivery.deliver(reply)
+        self._count(operation, reply, started_at_ns)
+        deliver(reply)
 
     @staticmethod
     async def _answer_of(request: Request, answered: asyncio.Future[Reply]) -> Reply:
@@ -267,11 +276,8 @@ class Frontend:
             raise
 
 
-class _Delivery(NamedTuple):
-    """Where the reply to a request goes, and when the request came."""
-
-    started_at_ns: int
-    deliver: Callable[[Reply], None]
+# A put whose outcome is to come: its operation, its request, when it came, and where its reply goes.
+_Waiting = tuple[str, "Request", int, "Callable[[Reply], None]"]
 
 
 def _resolve(answered: asyncio.Future[Reply], reply: Reply) -> None:
