@@ -44,6 +44,8 @@ _END_OF_HEAD = b"\r\n\r\n"
 _UNUSUAL = frozenset({"transfer-encoding", "expect", "upgrade", "te", "trailer"})
 _CONNECTION = "connection"
 _CONTENT_LENGTH = "content-length"
+# As handlers spell them.
+_ASKED_FOR = ("X-Amz-Target", "Content-Type", "Authorization")
 _HEADERS_MAX = 128
 # aiohttp's limit on one line; a head that is no longer has none that is.
 _HEAD_BYTES_MAX = 8190
@@ -110,6 +112,9 @@ class _Shape:
             and _CONTENT_LENGTH in self.index
             and _UNUSUAL.isdisjoint(self.index)
         )
+        for text in _ASKED_FOR:
+            if text.lower() in self.index:
+                self.index[text] = self.index[text.lower()]
 
 
 _NO_SHAPE = _Shape(())
@@ -120,7 +125,7 @@ class Headers(Mapping[str, str]):
 
     Args:
         received: names and values as they were sent.
-        index: the names in lower case, and how they were sent.
+        index: the names in lower case, and as they are asked for, and how they were sent.
     """
 
     __slots__ = ("_index", "_received")
