@@ -68,7 +68,7 @@ class Host(Protocol):
 class _Message:
     """What the parser says of one request; it calls what it finds here."""
 
-    __slots__ = ("body", "complete", "headers", "on_body", "on_header", "received")
+    __slots__ = ("body", "complete", "on_body", "on_header", "received")
 
     def __init__(self) -> None:
         self.received: dict[bytes, bytes] = {}
