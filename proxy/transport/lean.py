@@ -111,7 +111,7 @@ class _Shape:
         distinct = len(self.index) == len(names)
         self.connection = self.index.get(_CONNECTION)
         self.plain = (
-            distinct and len(names) <= _HEADERS_MAX and _NEEDED <= self.index.keys() and _UNUSUAL.isdisjoint(self.index)
+            distinct and len(names) <= _HEADERS_MAX and self.index.keys() >= _NEEDED and _UNUSUAL.isdisjoint(self.index)
         )
         for text in _ASKED_FOR:
             if text.lower() in self.index:
