@@ -26,6 +26,7 @@ import httptools
 import structlog
 
 from proxy.kinesis.http import Reply, Request
+from proxy.transport.exchanges import no_room_reply
 from proxy.transport.response import head_of
 from proxy.transport.sockets import StuckWatch
 
@@ -42,8 +43,11 @@ _BEGINNING = b"POST / HTTP/1.1\r\n"
 _END_OF_HEAD = b"\r\n\r\n"
 # What a header may not ask for here; `connection` may ask for what it gets anyway.
 _UNUSUAL = frozenset({"transfer-encoding", "expect", "upgrade", "te", "trailer"})
+_BLANKS = b" \t"
 _CONNECTION = "connection"
 _CONTENT_LENGTH = "content-length"
+# Without these aiohttp's parser takes a request otherwise, or not at all.
+_NEEDED = {"host", _CONTENT_LENGTH}
 # As handlers spell them.
 _ASKED_FOR = ("X-Amz-Target", "Content-Type", "Authorization")
 _HEADERS_MAX = 128
@@ -107,10 +111,7 @@ class _Shape:
         distinct = len(self.index) == len(names)
         self.connection = self.index.get(_CONNECTION)
         self.plain = (
-            distinct
-            and len(names) <= _HEADERS_MAX
-            and _CONTENT_LENGTH in self.index
-            and _UNUSUAL.isdisjoint(self.index)
+            distinct and len(names) <= _HEADERS_MAX and self.index.keys() >= _NEEDED and _UNUSUAL.isdisjoint(self.index)
         )
         for text in _ASKED_FOR:
             if text.lower() in self.index:
@@ -141,7 +142,7 @@ class Headers(Mapping[str, str]):
     def get(self, name: str, /, default: str | T | None = None) -> str | T | None:
         """Return a header's value; `Mapping.get` raises and catches where there is none."""
         sent = self._index.get(name) or self._index.get(name.lower())
-        return default if sent is None else self._received[sent].decode("utf-8", "surrogateescape")
+        return default if sent is None else self._received[sent].strip(_BLANKS).decode("utf-8", "surrogateescape")
 
     def __getitem__(self, name: str) -> str:
         """Return a header's value."""
@@ -171,6 +172,7 @@ class LeanConnection(asyncio.Protocol):
     """
 
     __slots__ = (
+        "_announced_bytes",
         "_arriving",
         "_early",
         "_exchanges",
@@ -210,6 +212,7 @@ class LeanConnection(asyncio.Protocol):
         self._shape = _NO_SHAPE
         # of a request that is arriving
         self._pieces: list[bytes] = []
+        self._announced_bytes = 0  # by its head, when that is complete
         self._held_bytes = 0
         # of the one in progress: itself, whether its answer is made, and what came after it
         self._request: Request | None = None
@@ -260,23 +263,27 @@ class LeanConnection(asyncio.Protocol):
         message = self._message
         try:
             self._parser.feed_data(data)
-        except httptools.HttpParserError:
-            self._hand_over(b"".join((*self._pieces, data)))
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade):
+            self._pieces.append(data)
+            self._hand_over()
             return
         if not message.complete:
             self._collect(data)
             return
-        if self._pieces:
-            self._pieces.append(data)
+        self._pieces.append(data)
+        if len(self._pieces) > 1:
             data = b"".join(self._pieces)
         body = message.body[0] if len(message.body) == 1 else b"".join(message.body)
         end = data.find(_END_OF_HEAD) + len(_END_OF_HEAD)
-        if message.complete > 1 or len(data) - end != len(body) or not self._is_plain(data, end):
-            self._hand_over(data)
+        if self._announced_bytes and not self._hold(len(body) - self._held_bytes):
+            self._refuse(no_room_reply(self._request_of(b"")))
             return
-        request = Request("POST", "/", Headers(message.received.copy(), self._shape.index), body)
+        if message.complete > 1 or len(data) - end != len(body) or not self._is_plain(data, end):
+            self._hand_over()
+            return
+        request = self._request_of(body)
         message.clear()
-        self._answer(request, data)
+        self._answer(request)
 
     # The way of a request
 
@@ -293,14 +300,14 @@ class LeanConnection(asyncio.Protocol):
             and data.startswith(_BEGINNING)
             # each line but the first and the empty one is a header, and none came twice
             and data.count(b"\n", 0, end) == len(names) + 2
-            and (shape.connection is None or received[shape.connection].lower() == b"keep-alive")
+            and (shape.connection is None or received[shape.connection].strip(_BLANKS).lower() == b"keep-alive")
         )
 
     def _collect(self, data: bytes) -> None:
         """Keep a part of a request, if it is plain so far and there is room for it."""
         self._pieces.append(data)
-        if not (self._hold(len(data)) if self._held_bytes else self._begins_well()):
-            self._hand_over(b"".join(self._pieces))
+        if not (self._hold(len(data)) if self._announced_bytes else self._begins_well()):
+            self._hand_over()
 
     def _begins_well(self) -> bool:
         """Tell whether a request whose body is not complete can be one for here."""
@@ -309,11 +316,26 @@ class LeanConnection(asyncio.Protocol):
             return False
         end = head.find(_END_OF_HEAD)
         if end < 0:
-            return len(head) <= _HEAD_BYTES_MAX
+            # the parser tells of a header when the next line has begun; one that came twice is aiohttp's to refuse
+            begun = bool(head.rpartition(b"\n")[2].strip(b"\r"))
+            told_of = head.count(b"\n") - (1 if begun else 2)
+            return len(head) <= _HEAD_BYTES_MAX and told_of <= len(self._message.received)
         if not self._is_plain(head, end + len(_END_OF_HEAD)):
             return False
         announced = self._message.received[self._shape.index[_CONTENT_LENGTH]]
-        return announced.isdigit() and int(announced) <= self._limits.request_bytes_max and self._hold(len(head))
+        self._announced_bytes = int(announced) if announced.isdigit() else 0
+        fits = 0 < self._announced_bytes <= self._limits.request_bytes_max
+        return fits and self._hold(len(head) - end - len(_END_OF_HEAD))
+
+    def _request_of(self, body: bytes) -> Request:
+        return Request("POST", "/", Headers(self._message.received.copy(), self._shape.index), body)
+
+    def _refuse(self, reply: Reply) -> None:
+        """Answer what arrived in vain, and close the connection."""
+        self._release()
+        if self._transport is not None:
+            self._transport.write(head_of(reply) + _CLOSE + reply.body)
+            self._transport.close()
 
     def _hold(self, size_bytes: int) -> bool:
         if not self._exchanges.hold(size_bytes):
@@ -321,18 +343,20 @@ class LeanConnection(asyncio.Protocol):
         self._held_bytes += size_bytes
         return True
 
-    def _answer(self, request: Request, data: bytes) -> None:
+    def _answer(self, request: Request) -> None:
         """Have a request answered, here or, where that needs more, by the protocol that can."""
         exchanges = self._exchanges
         if exchanges.draining or self.retiring or len(request.body) > self._limits.request_bytes_max:
-            self._hand_over(data)
+            self._hand_over()
             return
         self._request = request
         exchanges.begin()
         if not self._start_put(request, self._reply):
             exchanges.end()
             self._request = None
-            self._hand_over(data)
+            self._hand_over()
+        elif self._request is request:
+            self._pieces.clear()  # it is read, and may be in memory for long
 
     def _reply(self, reply: Reply) -> None:
         """Write the answer to the request in progress."""
@@ -371,6 +395,7 @@ class LeanConnection(asyncio.Protocol):
     def _release(self) -> None:
         """Give back what was held of a request that has arrived, or will not."""
         self._pieces.clear()
+        self._announced_bytes = 0
         if self._held_bytes:
             self._exchanges.release(self._held_bytes)
             self._held_bytes = 0
@@ -381,8 +406,9 @@ class LeanConnection(asyncio.Protocol):
         if self._transport is not None:
             self._transport.pause_reading()
 
-    def _hand_over(self, data: bytes) -> None:
-        """Leave the connection to aiohttp's protocol, and with it all that was received and is not answered."""
+    def _hand_over(self) -> None:
+        """Leave the connection to aiohttp's protocol, and with it all that came of a request, as it came."""
+        pieces = self._pieces.copy()
         self._release()
         transport, self._transport = self._transport, None
         if transport is None:
@@ -390,7 +416,8 @@ class LeanConnection(asyncio.Protocol):
         successor = self._host.speaks_unusual_http1(self)
         transport.set_protocol(successor)
         successor.connection_made(transport)
-        successor.data_received(data)
+        for piece in pieces:
+            successor.data_received(piece)
 
     # What the server calls
 
@@ -403,7 +430,7 @@ class LeanConnection(asyncio.Protocol):
             transport.abort()
             return
         self.retiring = self.retiring or now >= self.retires_at
-        arriving = (self.served, bool(self._pieces), self._held_bytes > 0)
+        arriving = (self.served, bool(self._pieces), self._announced_bytes > 0)
         if self._request is not None or arriving != self._arriving:
             self._arriving = arriving
             self._since = now
@@ -412,12 +439,11 @@ class LeanConnection(asyncio.Protocol):
         if not self._pieces:
             if lasts > self._limits.idle_seconds:
                 transport.close()
-        elif not self._held_bytes:
+        elif not self._announced_bytes:
             if lasts > self._limits.header_seconds:
                 transport.abort()
         elif lasts > self._limits.body_seconds:
-            transport.write(head_of(_TIMED_OUT) + _CLOSE)
-            transport.close()
+            self._refuse(_TIMED_OUT)
 
     async def end(self, flush_seconds: float) -> None:
         """Close the connection, and give up what does not leave within a time."""
