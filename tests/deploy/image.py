@@ -130,7 +130,7 @@ def check_what_it_says_of_itself() -> None:
     demand(config["Labels"]["org.opencontainers.image.licenses"] == "Apache-2.0", f"labels {config['Labels']}")
     say(
         "says",
-        f"user {config['User']}, {config['StopSignal']}, {config['Entrypoint']} {config['Cmd']}, {config['Labels']}",
+        f"user {config['User']}, {config['StopSignal']}, {config['Entrypoint']} {config['Cmd']}",
     )
 
 
