@@ -105,10 +105,13 @@ lock: ## pin the dependencies anew (ARGS=--upgrade takes the newest)
 	@cd tests/fuzz && $(CURDIR)/$(PIN) requirements.in -o requirements.lock
 	@cd tests/benchmarks/peers && $(CURDIR)/$(PIN) requirements.in -o requirements.lock
 	@cd tests/benchmarks && $(CURDIR)/$(PIN) requirements.in -o requirements.lock
+	@cd tests/observability && $(CURDIR)/$(PIN) requirements.in -o requirements.lock
 
 .PHONY: tables
-tables: $(INSTALLED) ## write the README's tables of settings and metrics anew
+tables: $(INSTALLED) ## write anew what is generated: the tables of settings, metrics and alerts, and the dashboards
 	@$(BIN)/python -m tests.support.readme_tables
+	@$(BIN)/python -m tests.support.operations_tables
+	@$(BIN)/python -m tests.support.dashboards
 
 .PHONY: clean
 clean: ## remove what the other targets made
