@@ -25,7 +25,7 @@ def overview() -> Dashboard:
         f"(sum({rate('failed_records_total', f'{HERE}, {LOST}')})"
         f" + sum({rate('rejected_records_total', f'{HERE}, {TURNED_AWAY}')}))"
         f" / (sum({rate('received_records_total')})"
-        f" + sum({rate('rejected_records_total', f'{HERE}, {TURNED_AWAY}')}))"
+        f" + sum({rate('rejected_records_total', f'{HERE}, {TURNED_AWAY}')}) > 0)"
     )
     return Dashboard(
         "kinesis-proxy-overview",
@@ -46,7 +46,7 @@ def overview() -> Dashboard:
 def _stats(unserved: str) -> tuple[Panel, ...]:
     alerts = 'count(ALERTS{alertname=~"KinesisProxy.*", alertstate="firing", job=~"$job"}) or vector(0)'
     return (
-        stat("Firing alerts", "Of the chosen jobs.", "short", alerts, thresholds=((None, GREEN), (1, RED))),
+        stat("Firing alerts", "Of the chosen jobs.", "locale", alerts, thresholds=((None, GREEN), (1, RED))),
         stat("Received", "Records that callers brought.", "recps", f"sum({rate('received_records_total')})"),
         stat(
             "Not served",
@@ -59,7 +59,7 @@ def _stats(unserved: str) -> tuple[Panel, ...]:
         stat(
             "Lost",
             "Accepted records that were refused by Kinesis or expired, in the time shown.",
-            "short",
+            "locale",
             f"sum(increase(kinesis_proxy_failed_records_total{{{HERE}, {LOST}}}[$__range]))",
             thresholds=((None, GREEN), (0.5, RED)),
         ),
@@ -88,6 +88,7 @@ def _calls(unserved: str) -> tuple[Panel, ...]:
             "upstream or a drain.",
             "reqps",
             (Query(f"sum by (operation, code) ({rate('http_requests_total')}) > 0", "{{operation}} {{code}}"),),
+            colors={"/ 400$/": ORANGE, "/ 500$/": RED},
         ),
         Panel(
             "Put latency",
@@ -121,7 +122,7 @@ def _buffer_used() -> Panel:
         ),
         thresholds=((None, GREEN), (0.8, RED)),
         maximum=1,
-        width=12,
+        width=6,
     )
 
 
@@ -159,7 +160,7 @@ def _errors() -> tuple[Panel, ...]:
             (Query(f"sum by (error_code) ({rate('record_errors_total')}) > 0", "{{error_code}}"),),
         ),
         Panel(
-            "Records that ended otherwise",
+            "Failed and rejected",
             "refused, expired: accepted and lost. withdrawn: their client had left. The others were turned away at the "
             "door: nothing was accepted.",
             "recps",
@@ -167,7 +168,7 @@ def _errors() -> tuple[Panel, ...]:
                 Query(f"sum by (reason) ({rate('failed_records_total')}) > 0", "{{reason}}"),
                 Query(f"sum by (reason) ({rate('rejected_records_total')}) > 0", "rejected: {{reason}}"),
             ),
-            colors=OUTCOME_COLORS,
+            colors={**OUTCOME_COLORS, "/^rejected/": ORANGE},
         ),
     )
 
@@ -214,7 +215,7 @@ def _runtime() -> tuple[Panel, ...]:
         ),
         Panel(
             "Instances",
-            "What runs, since when, and when its credentials expire (never, where nothing is said).",
+            "What runs, and for how long.",
             "s",
             (
                 Query(
@@ -224,6 +225,6 @@ def _runtime() -> tuple[Panel, ...]:
                 ),
             ),
             kind="table",
-            columns={"job": "Job", "instance": "Instance", "version": "Version", "Value": "Up for"},
+            columns={"instance": "Instance", "version": "Version", "Value": "Up for"},
         ),
     )

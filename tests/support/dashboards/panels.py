@@ -40,10 +40,10 @@ class Panel:
         width: in columns, of 24.
         height: in rows of 30 pixels.
         thresholds: from which value on it has which color; the first from nothing. A dashed line in a timeseries.
-        colors: of series by name.
+        colors: of series by name, or by a regular expression between slashes.
+        limits: names of series that are limits: dashed, and nothing below them filled.
         stacked: whether series are parts of a whole.
         maximum: of the axis; None lets the data decide.
-        log_scale: whether the axis is logarithmic.
         columns: of a table: the labels to show and what they are called.
         decimals: None lets Grafana decide.
         no_value: what a stat says where there is nothing.
@@ -58,9 +58,9 @@ class Panel:
     height: int = 8
     thresholds: Thresholds = ()
     colors: dict[str, str] = field(default_factory=dict)
+    limits: tuple[str, ...] = ()
     stacked: bool = False
     maximum: float | None = None
-    log_scale: bool = False
     columns: dict[str, str] = field(default_factory=dict)
     decimals: int | None = None
     no_value: str | None = None
@@ -85,7 +85,7 @@ def stat(
         width=4,
         height=4,
         thresholds=thresholds,
-        decimals=0 if unit == "short" else None,
+        decimals=0 if unit == "locale" else None,
         no_value=no_value,
     )
 
@@ -126,7 +126,6 @@ def variable(name: str, label: str, query: str, *, several: bool = True) -> Json
         "type": "query",
         "datasource": DATASOURCE,
         "query": {"query": query, "refId": name},
-        "definition": query,
         "refresh": 2,
         "sort": 1,
         "multi": several,
@@ -183,7 +182,6 @@ def _firing_alerts() -> Json:
         "expr": 'ALERTS{alertname=~"KinesisProxy.*", alertstate="firing"}',
         "titleFormat": "{{alertname}}",
         "textFormat": "{{instance}} {{stream}}",
-        "step": "15s",
     }
 
 
@@ -268,8 +266,7 @@ def _field_defaults(panel: Panel) -> Json:
     if panel.no_value is not None:
         defaults["noValue"] = panel.no_value
     if panel.kind == "timeseries":
-        if not panel.log_scale:
-            defaults["min"] = 0
+        defaults["min"] = 0
         if panel.maximum is not None:
             defaults["max"] = panel.maximum
         defaults["custom"] = _drawn(panel)
@@ -288,19 +285,22 @@ def _drawn(panel: Panel) -> Json:
         "spanNulls": False,
         "axisPlacement": "auto",
         "axisLabel": "",
-        "scaleDistribution": {"type": "log", "log": 10} if panel.log_scale else {"type": "linear"},
+        "scaleDistribution": {"type": "linear"},
         "stacking": {"mode": "normal" if panel.stacked else "none", "group": "A"},
         "thresholdsStyle": {"mode": "dashed" if panel.thresholds else "off"},
     }
 
 
 def _overrides(panel: Panel) -> list[Json]:
+    properties: dict[str, list[Json]] = {name: [] for name in (*panel.colors, *panel.limits)}
+    for name, color in panel.colors.items():
+        properties[name].append({"id": "color", "value": {"mode": "fixed", "fixedColor": color}})
+    for name in panel.limits:
+        properties[name].append({"id": "custom.lineStyle", "value": {"fill": "dash", "dash": [10, 10]}})
+        properties[name].append({"id": "custom.fillOpacity", "value": 0})
     return [
-        {
-            "matcher": {"id": "byName", "options": name},
-            "properties": [{"id": "color", "value": {"mode": "fixed", "fixedColor": color}}],
-        }
-        for name, color in panel.colors.items()
+        {"matcher": {"id": "byRegexp" if name.startswith("/") else "byName", "options": name}, "properties": each}
+        for name, each in properties.items()
     ]
 
 
@@ -323,7 +323,7 @@ _OPTIONS: dict[str, Json] = {
     },
     "stat": {
         "colorMode": "value",
-        "graphMode": "area",
+        "graphMode": "none",
         "justifyMode": "auto",
         "orientation": "auto",
         "textMode": "auto",

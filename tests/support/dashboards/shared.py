@@ -16,9 +16,9 @@ OUTCOME_COLORS = {
     "rejected": ORANGE,
     "lost": RED,
     "throttled": YELLOW,
-    "withdrawn": PURPLE,
-    "refused": RED,
-    "expired": "dark-red",
+    "withdrawn": BLUE,
+    "refused": PURPLE,
+    "expired": RED,
 }
 
 
@@ -33,9 +33,16 @@ def quantiles(family: str, labels: str = HERE) -> tuple[Query, ...]:
     return tuple(Query(f"histogram_quantile({q}, {buckets})", f"p{100 * q:.0f}") for q in (0.5, 0.95, 0.99))
 
 
-def mean(family: str, by: str, labels: str = HERE) -> str:
-    """Return the mean of a histogram's observations."""
-    return f"sum by ({by}) ({rate(family + '_sum', labels)}) / sum by ({by}) ({rate(family + '_count', labels)})"
+def mean(family: str, labels: str) -> str:
+    """Return the mean of a histogram's observations by stream; nothing where there are none."""
+    return (
+        f"sum by (stream) ({rate(family + '_sum', labels)}) / (sum by (stream) ({rate(family + '_count', labels)}) > 0)"
+    )
+
+
+def of_used_streams(expr: str, labels: str) -> str:
+    """Leave out streams that nothing has come for, as `other` mostly is."""
+    return f"{expr} and on (stream) sum by (stream) (kinesis_proxy_received_records_total{{{labels}}}) > 0"
 
 
 def records_panels(labels: str, refused_labels: str | None) -> tuple[Panel, ...]:
@@ -50,8 +57,9 @@ def records_panels(labels: str, refused_labels: str | None) -> tuple[Panel, ...]
     return (
         Panel(
             "Records",
-            "What callers bring and what Kinesis takes. Received and delivered lie on each other while all is well; "
-            "rejected ones were never received, and SDKs try them again; lost ones were.",
+            "What callers bring and what Kinesis takes. Received and delivered lie on each other while all is well. "
+            + ("Rejected ones were" if refused_labels else "Rejected ones, in the overview, were")
+            + " never received, and SDKs try them again; lost ones were received.",
             "recps",
             tuple(queries),
             colors=OUTCOME_COLORS,
@@ -60,7 +68,7 @@ def records_panels(labels: str, refused_labels: str | None) -> tuple[Panel, ...]
         Panel(
             "Data",
             "Data and partition keys. A shard takes 1 MiB/s.",
-            "Bps",
+            "binBps",
             (
                 Query(f"sum({rate('received_bytes_total', labels)})", "received"),
                 Query(f"sum({rate('delivered_bytes_total', labels)})", "delivered"),
@@ -81,22 +89,31 @@ def buffer_panels(labels: str) -> tuple[Panel, ...]:
             "short",
             (Query(f"sum by (state) (kinesis_proxy_buffer_records{{{labels}}})", "{{state}}"),),
             stacked=True,
+            width=6,
         ),
         Panel(
             "Oldest record",
             "Age of the oldest record without an outcome. At the delivery timeout it expires.",
             "s",
             (
-                Query(f"max by (stream) (kinesis_proxy_buffer_oldest_record_age_seconds{{{labels}}})", "{{stream}}"),
+                Query(
+                    of_used_streams(
+                        f"max by (stream) (kinesis_proxy_buffer_oldest_record_age_seconds{{{labels}}})", labels
+                    ),
+                    "{{stream}}",
+                ),
                 Query(f"min(kinesis_proxy_delivery_timeout_seconds{{{HERE}}})", "delivery timeout"),
             ),
             colors={"delivery timeout": RED},
+            limits=("delivery timeout",),
+            width=6,
         ),
         Panel(
             "Time in the buffer",
             "From a record's arrival to its first attempt: what batching and waiting for the shard cost.",
             "s",
             quantiles("record_buffer_time_seconds", labels),
+            width=6,
         ),
     )
 
@@ -108,19 +125,19 @@ def batching_panels(labels: str) -> tuple[Panel, ...]:
             "Records per request",
             "Mean. Kinesis takes up to 500. Near 1 nothing is saved: little traffic, or few keys in strict order.",
             "short",
-            (Query(mean("batch_records", "stream", labels), "{{stream}}"),),
+            (Query(mean("batch_records", labels), "{{stream}}"),),
         ),
         Panel(
             "Data per request",
             "Mean. Kinesis takes up to 10 MiB.",
             "bytes",
-            (Query(mean("batch_bytes", "stream", labels), "{{stream}}"),),
+            (Query(mean("batch_bytes", labels), "{{stream}}"),),
         ),
         Panel(
             "Requests with records",
             "Put requests to Kinesis.",
             "reqps",
-            (Query(f"sum by (stream) ({rate('batch_records_count', labels)})", "{{stream}}"),),
+            (Query(of_used_streams(f"sum by (stream) ({rate('batch_records_count', labels)})", labels), "{{stream}}"),),
         ),
     )
 
@@ -130,7 +147,7 @@ def shard_panels(labels: str) -> tuple[Panel, ...]:
     limit = ((None, GREEN), (0.9, RED))
     throttled = (
         f"sum by (stream) ({rate('throttled_records_total', labels)})"
-        f" / sum by (stream) ({rate('batch_records_sum', labels)})"
+        f" / (sum by (stream) ({rate('batch_records_sum', labels)}) > 0)"
     )
     return (
         Panel(
@@ -138,7 +155,12 @@ def shard_panels(labels: str) -> tuple[Panel, ...]:
             "Share of its limits that the busiest shard of a stream is sent by one instance. Near 100 % the next step "
             "is rejecting. /status has every shard, and the hottest keys.",
             "percentunit",
-            (Query(f"max by (stream) (kinesis_proxy_shard_utilization_ratio{{{labels}}})", "{{stream}}"),),
+            (
+                Query(
+                    of_used_streams(f"max by (stream) (kinesis_proxy_shard_utilization_ratio{{{labels}}})", labels),
+                    "{{stream}}",
+                ),
+            ),
             thresholds=limit,
             width=6,
         ),
@@ -147,7 +169,12 @@ def shard_panels(labels: str) -> tuple[Panel, ...]:
             "Share of its limits that an instance allows itself for its worst shard. It falls with throttles and "
             "recovers without them; with n instances on a shard it is about 1/n when all are busy.",
             "percentunit",
-            (Query(f"min by (stream) (kinesis_proxy_shard_rate_limit_ratio{{{labels}}})", "{{stream}}"),),
+            (
+                Query(
+                    of_used_streams(f"min by (stream) (kinesis_proxy_shard_rate_limit_ratio{{{labels}}})", labels),
+                    "{{stream}}",
+                ),
+            ),
             maximum=1,
             width=6,
         ),

@@ -48,14 +48,14 @@ def _stream_stats() -> tuple[Panel, ...]:
         stat(
             "Lost",
             "Accepted records that were refused by Kinesis or expired, in the time shown.",
-            "short",
+            "locale",
             f"sum(increase(kinesis_proxy_failed_records_total{{{STREAM}, {LOST}}}[$__range]))",
             thresholds=((None, GREEN), (0.5, RED)),
         ),
         stat(
             "Open shards",
             "By the newest map; 0 while it is unknown.",
-            "short",
+            "locale",
             f"max(kinesis_proxy_stream_open_shards{{{STREAM}}})",
             thresholds=((None, YELLOW), (1, GREEN)),
         ),
@@ -83,7 +83,7 @@ def _keys() -> Panel:
         "records held as keys nothing waits for its order.",
         "short",
         (Query(f"sum(kinesis_proxy_partition_keys{{{STREAM}}})", "keys"),),
-        width=12,
+        width=6,
     )
 
 

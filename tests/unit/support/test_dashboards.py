@@ -92,7 +92,7 @@ def test_every_variable_that_is_asked_for_exists() -> None:
         known = {"__rate_interval", "__range"}
         for variable in dashboard["templating"]["list"]:
             if variable["type"] == "query":
-                assert set(re.findall(r"\$(\w+)", variable["definition"])) <= known
+                assert set(re.findall(r"\$(\w+)", variable["query"]["query"])) <= known
             known.add(variable["name"])
         for panel in panels_of(dashboard):
             for target in panel["targets"]:
