@@ -20,6 +20,8 @@ TICK_SECONDS = 0.02
 SECONDS_MAX = 1_800
 CALLS_MAX = 400
 PUT_RECORDS_SIZE = 10
+# Then every other record comes in a PutRecords.
+PUT_RECORDS_RATIO = 1 / (PUT_RECORDS_SIZE + 1)
 KEYS = 2_000
 HOT_KEY = "hot"
 DICE = random.Random()  # noqa: S311 - no secrets
@@ -55,8 +57,7 @@ async def load(arguments: argparse.Namespace) -> None:
             due = int(elapsed * arguments.rate) - sent
             sent += due
             while due > 0 and len(calls) < CALLS_MAX:
-                # every other record comes in a PutRecords
-                size = min(due, PUT_RECORDS_SIZE) if DICE.random() < 1 / (PUT_RECORDS_SIZE + 1) else 1
+                size = min(due, PUT_RECORDS_SIZE) if DICE.random() < arguments.put_records_ratio else 1
                 records = [make_record(arguments.hot_ratio) for _ in range(size)]
                 task = asyncio.create_task(call(client, arguments.stream, records))
                 calls.add(task)
@@ -73,5 +74,6 @@ if __name__ == "__main__":
     parser.add_argument("--stream", required=True)
     parser.add_argument("--rate", type=float, required=True, help="records a second")
     parser.add_argument("--seconds", type=float, required=True)
+    parser.add_argument("--put-records-ratio", type=float, default=PUT_RECORDS_RATIO, help="share of calls")
     parser.add_argument("--hot-ratio", type=float, default=0.0, help="share of records of one key")
     asyncio.run(load(parser.parse_args()))

@@ -133,6 +133,10 @@ class Prometheus(Process):
         alerts: list[dict[str, Any]] = self.ask("alerts")["alerts"]
         return [each for each in alerts if each["labels"]["alertname"] == alert and each["state"] == "firing"]
 
+    def quiet(self, alert: str) -> bool:
+        """Tell whether an alert fires for nothing."""
+        return not self.firing(alert)
+
     def all_firing(self) -> list[str]:
         """Return the names of all alerts that fire now."""
         alerts: list[dict[str, Any]] = self.ask("alerts")["alerts"]

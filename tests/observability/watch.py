@@ -16,7 +16,7 @@ import signal
 import sys
 import time
 import urllib.request
-from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
 from proxy.core.hashing import hash_key_of, shown_hash_key
@@ -28,7 +28,7 @@ from tests.support.processes import Process, ProcessError, Service, emulate, ser
 from tests.support.promql import selectors
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable
 
     from tests.support.promql import Selector
 
@@ -44,10 +44,9 @@ BASE_FAULTS = {"latency_ms": 12, "latency_spread_ms": 10}
 class Load(Process):
     """A load generator; see `tests.observability.load`."""
 
-    def __init__(self, url: str, stream: str, rate: float, seconds: float, hot_ratio: float = 0.0) -> None:
-        flags = {"--stream": stream, "--rate": rate, "--seconds": seconds, "--hot-ratio": hot_ratio}
-        arguments = [sys.executable, "-m", "tests.observability.load", url]
-        super().__init__("load", arguments + [str(part) for flag in flags.items() for part in flag])
+    def __init__(self, url: str, stream: str, rate: float, seconds: float, *more: str) -> None:
+        flags = ["--stream", stream, "--rate", str(rate), "--seconds", str(seconds), *more]
+        super().__init__("load", [sys.executable, "-m", "tests.observability.load", url, *flags])
 
     def __enter__(self) -> Self:
         return self
@@ -77,32 +76,30 @@ class Watch:
         firing = self._prometheus.all_firing()
         self._expect(not firing, f"nothing fires while all is well {firing or ''}")
         self._check_metrics()
-        with self.alert("Throttled", "a tenth of the records is throttled"):
-            self.faults(throttle_ratio=0.1)
-        self.faults()
-        self._until_quiet("Throttled")
-        self._until_quiet("Rejecting")  # rates recover only slowly from throttles that were none of theirs
-        first = next(iter(self._proxies.values()))
-        with Load(first.url, "clicks", 1_500, OVERLOAD_SECONDS, hot_ratio=0.4):
-            with self.alert("Rejecting", "1,500 records/s for a shard that takes 1,000, many of one key"):
-                pass
-            with self.alert("HotShard", "and they go on"):
-                pass
+        first, *_, last = self._proxies.values()
+        self._say("2,000 records/s for a shard that takes 1,000, many of one key")
+        with Load(first.url, "clicks", 2_000, OVERLOAD_SECONDS, "--hot-ratio", "0.3", "--put-records-ratio", "0.5"):
+            self._until_firing("Rejecting", "HotShard")
             self._check_hot_keys(first)
-        self._until_quiet("HotShard")
-        self._until_quiet("Rejecting")
-        with self.alert("Stuck", "Kinesis is silent"), self.alert("RecordsLost", "and records expire"):
-            self._kinesis.send_signal(signal.SIGSTOP)
+        self._until_quiet("Rejecting", "HotShard")
+        self._say("a tenth of the records is throttled")
+        self.faults(throttle_ratio=0.1)
+        self._until_firing("Throttled")
+        self.faults()
+        self._until_quiet("Throttled", "Rejecting")  # rates recover only slowly from throttles that were none of theirs
+        self._say("Kinesis is silent")
+        self._kinesis.send_signal(signal.SIGSTOP)
+        self._until_firing("Stuck", "RecordsLost")
         self._kinesis.send_signal(signal.SIGCONT)
-        self._until_quiet("Stuck")
-        self._until_quiet("RecordsLost")
-        with self.alert("UpstreamErrors", "requests fail, and connections break"):
-            self.faults(request_error_ratio=0.2, reset_after_ratio=0.1)
+        self._until_quiet("Stuck", "RecordsLost")
+        self._say("requests fail, and connections break")
+        self.faults(request_error_ratio=0.2, reset_after_ratio=0.1)
+        self._until_firing("UpstreamErrors")
         self.faults()
         self._until_quiet("UpstreamErrors")
-        last = list(self._proxies.values())[-1]
-        with self.alert("Down", "a proxy hangs"):
-            last.send_signal(signal.SIGSTOP)
+        self._say("a proxy hangs")
+        last.send_signal(signal.SIGSTOP)
+        self._until_firing("Down")
         last.send_signal(signal.SIGCONT)
         self._until_quiet("Down")
         time.sleep(QUIET_SECONDS)
@@ -117,20 +114,19 @@ class Watch:
         with urllib.request.urlopen(request, timeout=10):  # noqa: S310 - as above
             pass
 
-    @contextmanager
-    def alert(self, name: str, reason: str) -> Iterator[None]:
-        """Give a reason, and wait until the alert fires."""
-        self._say(reason)
-        yield
-        self._wait(f"{name} fires", lambda: bool(self._prometheus.firing(f"KinesisProxy{name}")))
-        for alert in self._prometheus.firing(f"KinesisProxy{name}")[:1]:
-            summary = alert["annotations"]["summary"]
-            self._expect("error" not in summary and "<" not in summary, f'  it says "{summary}"')
+    def _until_firing(self, *names: str) -> None:
+        for name in names:
+            alert = f"KinesisProxy{name}"
+            self._wait(f"{name} fires", partial(self._prometheus.firing, alert))
+            for firing in self._prometheus.firing(alert)[:1]:
+                summary = firing["annotations"]["summary"]
+                self._expect("error" not in summary and "<" not in summary, f'  it says "{summary}"')
 
-    def _until_quiet(self, name: str) -> None:
-        self._wait(f"{name} resolves", lambda: not self._prometheus.firing(f"KinesisProxy{name}"))
+    def _until_quiet(self, *names: str) -> None:
+        for name in names:
+            self._wait(f"{name} resolves", partial(self._prometheus.quiet, f"KinesisProxy{name}"))
 
-    def _wait(self, what: str, holds: Any) -> None:  # noqa: ANN401 - a question
+    def _wait(self, what: str, holds: Callable[[], object]) -> None:
         begun_at = time.monotonic()
         while not holds():
             if time.monotonic() - begun_at > ALERT_TIMEOUT_SECONDS:

@@ -89,7 +89,7 @@ function Stat({ panel, answers, width, height }) {
   return (
     <BigValue
       value={{ ...shown, title: undefined }}
-      sparkline={{ y: field, x: frame.fields[0] }}
+      sparkline={panel.options.graphMode === "none" ? undefined : { y: field, x: frame.fields[0] }}
       colorMode={panel.options.colorMode}
       graphMode={panel.options.graphMode}
       justifyMode={panel.options.justifyMode}
