@@ -109,7 +109,9 @@ class Service:
         self._frontend = Frontend(
             self._driver, self._upstream, frontend_settings(settings), self._clock, authentication
         )
-        self._server = HttpServer(self._frontend.handle, http_limits(settings), server_tls(settings))
+        self._server = HttpServer(
+            self._frontend.handle, http_limits(settings), server_tls(settings), start_put=self._frontend.start
+        )
         self._health = Health(self._upstream.ready, buffer)
         self._pulse = Pulse(lambda: rate_totals(self._driver))
         self._labels = StreamLabels()
