@@ -1,12 +1,15 @@
 """Which partition keys meet most of a stream's throttles: a hint for whoever has to find the hot one.
 
-Decides whom to remember, in a bounded place: the space-saving sketch. It is told of a record only when that was
-throttled, refused at the door or held back behind its own key, so records that go through cost nothing. Counts halve
-every minute, so that old heat fades.
+Decides whom to remember, in a bounded place: the sketch of Misra and Gries. Whoever comes when all places are taken
+takes one off every count instead, and whose count is gone makes room; so a count is never too high, and too low by no
+more than the total over the number of places. It is told of a record only when that was throttled, refused at the door
+or held back behind its own key, so records that go through cost nothing. Counts halve every minute: old heat fades.
+
+Rejected: space-saving, which also bounds each count's excess, and looks for the smallest count each time (5 us).
 
 Keys are known by their hash keys alone. Must never know: partition keys, data, who reads it.
 
-Source: Metwally, Agrawal, El Abbadi, "Efficient computation of frequent and top-k elements in data streams", 2005.
+Source: Misra, Gries, "Finding repeated elements", 1982.
 """
 
 from __future__ import annotations
@@ -15,7 +18,7 @@ from typing import NamedTuple
 
 from proxy.core.limits import SECOND_NS
 
-# Whatever meets more than one in 64 of the troubles has a place for certain.
+# Whatever meets more than one in 64 of the troubles is remembered for certain.
 KEYS_MAX = 64
 HALF_LIFE_NS = 60 * SECOND_NS
 # Counts of an hour ago are 60 halvings away: nothing is left of any count that fits a day.
@@ -48,8 +51,7 @@ class HotKeys:
     __slots__ = ("_counts", "_faded_at_ns", "_told_total", "total")
 
     def __init__(self, now_ns: int) -> None:
-        # by hash key: a count that is never too low, and by how much it may be too high
-        self._counts: dict[int, tuple[int, int]] = {}
+        self._counts: dict[int, int] = {}  # by hash key
         self._faded_at_ns = now_ns
         self._told_total = 0
         self.total = 0
@@ -65,16 +67,13 @@ class HotKeys:
             self._fade(now_ns)
         self.total += 1
         counts = self._counts
-        known = counts.get(hash_key)
-        if known is not None:
-            counts[hash_key] = (known[0] + 1, known[1])
-            return
-        least = 0
-        if len(counts) >= KEYS_MAX:
-            # the newcomer may have been there before and been forgotten, at most as often as the least that is known
-            coldest = min(counts, key=counts.__getitem__)
-            least, _ = counts.pop(coldest)
-        counts[hash_key] = (least + 1, least)
+        count = counts.get(hash_key)
+        if count is not None:
+            counts[hash_key] = count + 1
+        elif len(counts) < KEYS_MAX:
+            counts[hash_key] = 1
+        else:
+            self._counts = {other: count - 1 for other, count in counts.items() if count > 1}
 
     def top(self, keys_max: int, now_ns: int) -> list[HotKey]:
         """Return the keys that stand out, the hottest first; none while there is too little to tell by.
@@ -85,8 +84,7 @@ class HotKeys:
         self._told_total = self.total
         if self.total < TROUBLES_MIN:
             return []
-        certain = ((hash_key, count - excess) for hash_key, (count, excess) in self._counts.items())
-        hot = [HotKey(hash_key, records, records / self.total) for hash_key, records in certain]
+        hot = [HotKey(hash_key, count, count / self.total) for hash_key, count in self._counts.items()]
         hot.sort(key=lambda key: (-key.records, key.hash_key))
         return [key for key in hot[:keys_max] if key.share >= SHARE_MIN]
 
@@ -99,5 +97,4 @@ class HotKeys:
         by = min(halvings, HALVINGS_MAX)
         self.total >>= by
         self._told_total >>= by
-        faded = {hash_key: (count >> by, excess >> by) for hash_key, (count, excess) in self._counts.items()}
-        self._counts = {hash_key: counts for hash_key, counts in faded.items() if counts[0]}
+        self._counts = {hash_key: count >> by for hash_key, count in self._counts.items() if count >> by}
