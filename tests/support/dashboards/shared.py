@@ -217,4 +217,9 @@ def order_panel(labels: str) -> Panel:
         "relaxed; other shards only while a stream is resharded.",
         "recps",
         tuple(Query(f"sum({rate(family, labels)})", legend) for family, legend in families.items()),
+        colors={
+            "sequence number fell": RED,
+            "landed in another shard": BLUE,
+            "passed by a younger one of their key": ORANGE,
+        },
     )
