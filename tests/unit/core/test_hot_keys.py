@@ -31,6 +31,12 @@ def test_a_hot_key_is_found_among_more_keys_than_there_is_room_for() -> None:
     assert 0.08 < top[0].share <= 0.1
 
 
+def test_a_key_that_becomes_hot_finds_a_place_among_those_that_were_there_before() -> None:
+    """However many were a little warm, the hot one is named."""
+    warm = [key for key in range(10, 10 + KEYS_MAX) for _ in range(3)]
+    assert [key.hash_key for key in noted([*warm, *[1] * 500]).top(5, 0)] == [1]
+
+
 def test_where_trouble_is_even_no_key_stands_out() -> None:
     """A hot shard is no hot key."""
     assert noted(list(islice(cycle(range(1_000)), 20_000))).top(5, 0) == []
