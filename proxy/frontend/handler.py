@@ -33,8 +33,8 @@ from proxy.kinesis.errors import (
 from proxy.kinesis.front_door import (
     RETRY_AFTER,
     NotKinesis,
-    code_reply,
     codec_of,
+    encoded_error_reply,
     encoded_reply,
     error_reply,
     operation_of,
@@ -59,6 +59,7 @@ log = structlog.get_logger(__name__)
 PUT_RECORD = "PutRecord"
 PUT_RECORDS = "PutRecords"
 PUTS = frozenset({PUT_RECORD, PUT_RECORDS})
+_DEFECT = Refusal(InternalFailure.code)
 _SHUTTING_DOWN = Refusal(InternalFailure.code, "The proxy is shutting down.")
 # Of a reply that reaches nobody, as nginx writes it into its log.
 _STATUS_CLIENT_GONE = 499
@@ -225,7 +226,7 @@ class Frontend:
             ForwardAlone: it is for upstream to decide.
         """
         codec = codec_of(request)
-        waiting = operation, request, codec, started_at_ns, deliver
+        waiting = operation, codec, started_at_ns, deliver
         if request.gone:
             self._answered(waiting, None)
             return
@@ -254,15 +255,16 @@ class Frontend:
 
     def _answered(self, waiting: _Waiting, answer: Answer | None) -> None:
         """Write the reply to a put whose outcome has come; None if its client has left."""
-        operation, request, codec, started_at_ns, deliver = waiting
+        operation, codec, started_at_ns, deliver = waiting
         if answer is None:
             self.counters.abandoned_requests += 1
             deliver(Reply(_STATUS_CLIENT_GONE, b""))
             return
         try:
-            reply = _refusal_reply(request, answer) if isinstance(answer, Refusal) else encoded_reply(codec, answer)
-        except Exception as error:  # noqa: BLE001 - a caller waits
-            reply = _error_reply(operation, request, error)
+            reply = _refusal_reply(codec, answer) if isinstance(answer, Refusal) else encoded_reply(codec, answer)
+        except Exception:
+            log.exception("request_failed", operation=operation)
+            reply = _refusal_reply(codec, _DEFECT)
         self._count(operation, reply, started_at_ns)
         deliver(reply)
 
@@ -276,8 +278,9 @@ class Frontend:
             raise
 
 
-# A put whose outcome is to come: its operation, its request and format, when it came, and where its reply goes.
-_Waiting = tuple[str, "Request", "Codec", int, "Callable[[Reply], None]"]
+# A put whose outcome is to come: its operation and format, when it came, and where its reply goes; not the request,
+# whose body may be large.
+_Waiting = tuple[str, "Codec", int, "Callable[[Reply], None]"]
 
 
 def _resolve(answered: asyncio.Future[Reply], reply: Reply) -> None:
@@ -293,9 +296,9 @@ def _error_reply(operation: str, request: Request, error: Exception) -> Reply:
     return error_reply(request, InternalFailure())
 
 
-def _refusal_reply(request: Request, refusal: Refusal) -> Reply:
+def _refusal_reply(codec: Codec, refusal: Refusal) -> Reply:
     error_class = ERRORS.get(refusal.code, KinesisError)
-    reply = code_reply(request, error_class.status, refusal.code, refusal.message, error_class.message_member)
+    reply = encoded_error_reply(codec, error_class.status, refusal.code, refusal.message, error_class.message_member)
     if refusal.retry_after_ms:
         reply.headers[RETRY_AFTER] = str(refusal.retry_after_ms)
     return reply

@@ -83,8 +83,14 @@ def error_reply(request: Request, error: KinesisError) -> Reply:
 
 def code_reply(request: Request, status: int, code: str, message: str | None, message_member: str = "message") -> Reply:
     """Answer with an error code that may have no class of its own, as one from upstream."""
+    return encoded_error_reply(_error_codec(request), status, code, message, message_member)
+
+
+def encoded_error_reply(
+    codec: Codec, status: int, code: str, message: str | None, message_member: str = "message"
+) -> Reply:
+    """Answer with an error code in a format."""
     document = {"__type": code} if message is None else {"__type": code, message_member: message}
-    codec = _error_codec(request)
     return Reply(status, codec.encode(document), {"x-amzn-ErrorType": code}, lines=_lines(codec))
 
 
