@@ -22,6 +22,7 @@ from proxy.admin.readings import read_frontend, read_listener, read_process, rea
 from proxy.admin.server import AdminServer
 from proxy.admin.status import describe_records, describe_streams, describe_upstream, rate_totals
 from proxy.admin.stream_readings import read_streams, worst_rate_limit_ratio
+from proxy.admin.watch import Sources, Watch
 from proxy.commands.counted import CountedUpstream
 from proxy.commands.embedded import make_emulator, pages, read_emulator
 from proxy.commands.forwarding import SETTING, forwarded_operations
@@ -113,8 +114,12 @@ class Service:
         self._health = Health(self._upstream.ready, buffer)
         self._pulse = Pulse(lambda: rate_totals(self._driver))
         self._labels = StreamLabels()
+        sources = Sources(self._driver, self._frontend.counters, self._upstream.counters, self._about)
+        self._watch = Watch(sources, self._clock)
         emulator_pages = pages(self._emulator) if self._emulator else ()
-        self._admin = AdminServer(self._health, self._pulse, make_registry(self._read), self._status, emulator_pages)
+        self._admin = AdminServer(
+            self._health, self._pulse, make_registry(self._read), self._status, emulator_pages, self._watch
+        )
 
     async def start(self) -> None:
         """Start all parts; the admin port first, so that it can tell what the others wait for.
@@ -130,6 +135,7 @@ class Service:
                 raise CommandError(f"inbound_keys_file: {error}") from error
             self._keys_watch = asyncio.create_task(self._keys.watch(KEYS_WATCH_SECONDS))
         self._pulse.start()
+        self._watch.start()
         await listen("admin_listen", settings.admin_listen, self._admin.start(settings.admin_listen))
         try:
             await self._upstream.start()
@@ -183,6 +189,7 @@ class Service:
         """Close every part that was started."""
         if self._keys_watch is not None:
             self._keys_watch.cancel()
+        self._watch.stop()
         self._pulse.stop()
         await self._server.close(0)
         await self._driver.close()
@@ -203,16 +210,23 @@ class Service:
             "shard_rate_limit_ratio": {(): self._settings.shard_rate_ratio * worst_rate_limit_ratio(self._driver)},
         }
 
-    def _status(self) -> dict[str, Any]:
-        now_ns = self._clock()
+    def _about(self) -> dict[str, Any]:
+        """Tell what is true of the process as a whole."""
         return {
             "version": proxy.__version__,
             "command": COMMAND,
-            "uptime_seconds": round((now_ns - self._started_at_ns) / 1e9, 1),
+            "uptime_seconds": round((self._clock() - self._started_at_ns) / 1e9, 1),
             "obstacles": self._health.obstacles(),
             "event_loop_lag_seconds": self._pulse.lag_seconds,
             "connections": self._server.connections,
             "requests_in_progress": self._server.requests_in_progress,
+            "upstream_kind": self._settings.upstream,
+        }
+
+    def _status(self) -> dict[str, Any]:
+        now_ns = self._clock()
+        return {
+            **self._about(),
             "upstream": {"kind": self._settings.upstream, **describe_upstream(self._upstream.counters)},
             **describe_streams(self._driver, self._pulse, now_ns),
         }
