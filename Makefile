@@ -11,6 +11,7 @@ INSTALLED := $(VENV)/installed
 UV_VENV := $(VENV)-uv
 ATHERIS := tests/fuzz/.atheris
 PLOT_VENV := tests/benchmarks/.venv
+PLAYWRIGHT := tests/page/.playwright
 PIN = $(UV_VENV)/bin/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 $(ARGS)
 
 .DEFAULT_GOAL := help
@@ -88,6 +89,13 @@ sharers: $(INSTALLED) ## show how senders that know nothing of each other share 
 	    touch $(PLOT_VENV)/installed; }
 	@$(PLOT_VENV)/bin/python tests/benchmarks/sharers_plot.py build/sharers.json build/sharers.svg
 
+.PHONY: page
+page: $(INSTALLED) ## look at the page to watch in headless Chromium, under load; pictures go to build/page (ARGS="-k phone")
+	@test $(PLAYWRIGHT)/installed -nt tests/page/requirements.lock || { rm -rf $(PLAYWRIGHT); \
+	    $(PIP) install --require-hashes --only-binary :all: --target $(PLAYWRIGHT) -r tests/page/requirements.lock && \
+	    touch $(PLAYWRIGHT)/installed; }
+	@$(BIN)/python -m pytest -q tests/page/page_checks.py $(ARGS)
+
 .PHONY: servers
 servers: ## install the independent Kinesis servers that the integration tests use
 	@PYTHON="$(PYTHON)" tests/servers/install
@@ -105,6 +113,7 @@ lock: ## pin the dependencies anew (ARGS=--upgrade takes the newest)
 	@cd tests/fuzz && $(CURDIR)/$(PIN) requirements.in -o requirements.lock
 	@cd tests/benchmarks/peers && $(CURDIR)/$(PIN) requirements.in -o requirements.lock
 	@cd tests/benchmarks && $(CURDIR)/$(PIN) requirements.in -o requirements.lock
+	@cd tests/page && $(CURDIR)/$(PIN) requirements.in -o requirements.lock
 
 .PHONY: tables
 tables: $(INSTALLED) ## write the README's tables of settings and metrics anew
@@ -112,7 +121,7 @@ tables: $(INSTALLED) ## write the README's tables of settings and metrics anew
 
 .PHONY: clean
 clean: ## remove what the other targets made
-	rm -rf $(VENV) $(UV_VENV) tests/servers/.venv tests/servers/node_modules $(ATHERIS) $(PLOT_VENV) tests/fuzz/corpus build dist
+	rm -rf $(VENV) $(UV_VENV) tests/servers/.venv tests/servers/node_modules $(ATHERIS) $(PLOT_VENV) $(PLAYWRIGHT) tests/fuzz/corpus build dist
 	rm -rf tests/benchmarks/peers/.venv
 	cd tests/conformance/sdks && rm -rf go/build java/target js/node_modules kpl/target
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

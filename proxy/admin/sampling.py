@@ -23,8 +23,10 @@ QUANTILE_SAMPLES = 10
 PROCESS_POINTS_MAX = 300
 STREAM_POINT_SAMPLES = 5
 STREAM_POINTS_MAX = PROCESS_POINTS_MAX // STREAM_POINT_SAMPLES
-# Of the streams that have been asked for last; the others are in the sums.
-STREAMS_SAMPLED_MAX = 200
+# The others are in the sums alone.
+STREAMS_SHOWN_MAX = 200
+# How often it is looked which streams are the busiest, where there are more.
+SELECTION_SAMPLES = 60
 
 MEDIAN, TAIL = 0.5, 0.99
 
@@ -110,7 +112,7 @@ def sample_stream(counters: StreamCounters) -> StreamSample:
 def add_samples(samples: Sequence[StreamSample]) -> StreamSample:
     """Add up; there is one at least, and all have the same buckets."""
     *sums, waits = zip(*samples, strict=True)
-    return StreamSample(*(sum(column) for column in sums), waits=added(*waits))
+    return StreamSample._make([*map(sum, sums), added(*waits)])
 
 
 def added(*counts: Counts) -> Counts:
@@ -140,6 +142,35 @@ def quantile_ms(bounds: Sequence[float], before: Counts, after: Counts, quantile
         rank -= count
         lower = bound
     return bounds[-1] * 1000
+
+
+class Selection:
+    """Which streams are shown: all, or the busiest of the last minute, so that rows stay where they are meanwhile.
+
+    Args:
+        streams_max: how many.
+    """
+
+    __slots__ = ("_received", "_samples", "_shown", "_streams_max")
+
+    def __init__(self, streams_max: int = STREAMS_SHOWN_MAX) -> None:
+        self._streams_max = streams_max
+        self._samples = 0
+        self._shown: dict[str, None] = {}
+        self._received: dict[str, int] = {}
+
+    def of(self, streams: Mapping[str, StreamSample]) -> dict[str, StreamSample]:
+        """Return those to show of all that are known."""
+        if len(streams) <= self._streams_max:
+            self._shown = dict.fromkeys(streams)
+        elif self._samples % SELECTION_SAMPLES == 0 or not self._shown.keys() <= streams.keys():
+            growth = {name: sample.received - self._received.get(name, 0) for name, sample in streams.items()}
+            busiest = sorted(streams, key=lambda name: (-growth[name], name not in self._shown))
+            self._shown = dict.fromkeys(busiest[: self._streams_max])
+        if self._samples % SELECTION_SAMPLES == 0:
+            self._received = {name: sample.received for name, sample in streams.items()}
+        self._samples += 1
+        return {name: streams[name] for name in self._shown}
 
 
 class History:

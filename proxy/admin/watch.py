@@ -18,12 +18,12 @@ import msgspec
 from proxy.admin.sampling import (
     SECOND_NS,
     STREAM_POINT_SAMPLES,
-    STREAMS_SAMPLED_MAX,
     TAIL,
     History,
     Point,
     ProcessSample,
     Sample,
+    Selection,
     add_samples,
     added,
     sample_stream,
@@ -90,6 +90,7 @@ class Watch:
         self._sources = sources
         self._clock = clock
         self._history = History(LATENCY_BOUNDS_SECONDS)
+        self._selection = Selection()
         self._shards = ShardWatch()
         self._documents: dict[str, bytes | None] = {}  # of this tick
         self._answers = TokenBucket(ANSWERS_PER_SECOND_MAX, SECOND_NS, clock() - SECOND_NS)
@@ -137,7 +138,7 @@ class Watch:
             TooManyViewersError: try again later.
         """
         stream = self._sources.driver.streams.get(identity)
-        return self._answer(f"stream {identity}", lambda: stream and self._describe(identity, stream))
+        return self._answer(f"stream {identity}", lambda: None if stream is None else self._describe(identity, stream))
 
     def _answer(self, name: str, make: Callable[[], dict[str, Any] | None]) -> bytes | None:
         now_ns = self._clock()
@@ -154,7 +155,6 @@ class Watch:
     def _read(self) -> Sample:
         driver, frontend = self._sources.driver, self._sources.frontend
         streams = driver.streams
-        skipped = max(0, len(streams) - STREAMS_SAMPLED_MAX)
         samples = {identity: sample_stream(stream.counters) for identity, stream in streams.items()}
         process = ProcessSample(
             add_samples([sample_stream(driver.forgotten), *samples.values()]),
@@ -165,7 +165,7 @@ class Watch:
             added(*(tuple(frontend.request_seconds[operation].counts) for operation in PUTS)),
             tuple(self._sources.upstream.put_duration_seconds.counts),
         )
-        return Sample(self._clock(), process, dict(list(samples.items())[skipped:]))
+        return Sample(self._clock(), process, self._selection.of(samples))
 
     def _now(self) -> dict[str, Any]:
         driver, history = self._sources.driver, self._history

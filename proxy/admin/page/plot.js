@@ -89,6 +89,7 @@ export class Plot {
     this.x = (index) => width - (length - 1 - index) * step;
     const most = Math.max(this.leastCeiling, ...this.columns.flat().map((value) => value ?? 0));
     const ceiling = niceCeiling(most);
+    this.svg.classList.toggle("flat", this.columns.flat().every((value) => !value));
     const y = (value) => floor - (value / ceiling) * (floor - TOP);
     setAttribute(this.svg, "viewBox", `0 0 ${width} ${HEIGHT}`);
     setAttribute(this.svg, "height", HEIGHT);

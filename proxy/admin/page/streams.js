@@ -184,7 +184,7 @@ export class StreamTable {
     setText(byId("show-all"), this.showsAll ? `Show the first ${ROWS_AT_FIRST}` : `Show ${count(hidden)} more`);
     setText(
       byId("more-text"),
-      unwatched > 0 ? `${count(unwatched)} streams that were asked for longest ago are in the sums alone.` : "",
+      unwatched > 0 ? `${count(unwatched)} streams with fewer records are in the sums alone.` : "",
     );
   }
 }
