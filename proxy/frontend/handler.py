@@ -29,6 +29,7 @@ from proxy.kinesis.errors import (
     UnknownOperationException,
 )
 from proxy.kinesis.front_door import (
+    REQUEST_ID,
     RETRY_AFTER,
     NotKinesis,
     code_reply,
@@ -40,6 +41,7 @@ from proxy.kinesis.front_door import (
 from proxy.kinesis.http import AbortConnection, Reply
 from proxy.kinesis.limits import REQUEST_BYTES_MAX
 from proxy.kinesis.puts import PutRecordsInput, parse_put_record, parse_put_records
+from proxy.log import Occasional
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -58,6 +60,8 @@ PUTS = frozenset({PUT_RECORD, PUT_RECORDS})
 _SHUTTING_DOWN = Refusal(InternalFailure.code, "The proxy is shutting down.")
 # Of a reply that reaches nobody, as nginx writes it into its log.
 _STATUS_CLIENT_GONE = 499
+_STATUS_FAULT = 500
+REPEATED_EVENT_INTERVAL_NS = 10 * SECOND_NS
 # Operations that no setting lets through, each with the reason that its caller is told.
 NEVER_FORWARDED = {
     "SubscribeToShard": (
@@ -127,6 +131,7 @@ class Frontend:
             data_bytes_max=settings.data_bytes_max,
             request_bytes_max=settings.request_bytes_max,
         )
+        self._occasional = Occasional(REPEATED_EVENT_INTERVAL_NS)
         self._calls = Calls(queue, self.counters, clock, settings.undelivered)
 
     async def handle(self, request: Request) -> Reply:
@@ -151,10 +156,21 @@ class Frontend:
             self.counters.abandoned_requests += 1
             return Reply(_STATUS_CLIENT_GONE, b"")
         except Exception:
-            log.exception("request_failed", operation=operation)
             reply = error_reply(request, InternalFailure())
+            log.exception("request_failed", operation=operation, request_id=reply.headers[REQUEST_ID])
+        if reply.status >= _STATUS_FAULT:
+            self._report_fault(operation, reply)
         self.counters.count_request(operation, reply.status, (self._clock() - started_at_ns) / SECOND_NS)
         return reply
+
+    def _report_fault(self, operation: str, reply: Reply) -> None:
+        """Log that a caller is told of a fault of ours or the service's, the first at once and then now and again."""
+        held_back = self._occasional.admit((operation, reply.status), self._clock())
+        if held_back is not None:
+            request_id = reply.headers.get(REQUEST_ID)
+            log.warning(
+                "fault_answered", operation=operation, status=reply.status, request_id=request_id, held_back=held_back
+            )
 
     def _caller_of(self, request: Request, operation: str) -> InboundKey | None:
         if self._authentication is None:

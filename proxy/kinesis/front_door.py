@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 # In milliseconds; the SDKs that know it (JavaScript, Rust, recent boto3) read it on errors.
 RETRY_AFTER = "x-amz-retry-after"
+REQUEST_ID = "x-amzn-RequestId"
 _PLAIN_JSON = "application/json"
 
 _SERVICE = "Kinesis_20131202"
@@ -168,4 +169,4 @@ _request_number = count(1)
 
 def _identity_headers() -> dict[str, str]:
     number = f"{next(_request_number):012x}"
-    return {"x-amzn-RequestId": _REQUEST_ID_HEAD + number, "x-amz-id-2": _EXTENDED_ID_HEAD + number}
+    return {REQUEST_ID: _REQUEST_ID_HEAD + number, "x-amz-id-2": _EXTENDED_ID_HEAD + number}
