@@ -12,6 +12,7 @@ UV_VENV := $(VENV)-uv
 ATHERIS := tests/fuzz/.atheris
 PLOT_VENV := tests/benchmarks/.venv
 PLAYWRIGHT := tests/page/.playwright
+OTEL := tests/otel/.packages
 PIN = $(UV_VENV)/bin/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 $(ARGS)
 
 .DEFAULT_GOAL := help
@@ -27,13 +28,17 @@ help: ## list the targets
 .PHONY: run
 run: $(INSTALLED) ## run the proxy on its embedded Kinesis, with a stream orders of 4 shards (ARGS adds flags)
 	@printf '%s\n' \
-	    'The proxy, its embedded Kinesis behind it. Try in another terminal, besides any AWS SDK with that endpoint:' \
+	    'The proxy, its embedded Kinesis behind it. Open in a browser, and watch:' \
+	    '' \
+	    '  http://127.0.0.1:9464/' \
+	    '' \
+	    'Then send records from another terminal, with any AWS SDK at http://127.0.0.1:4567, or:' \
 	    '' \
 	    "  curl http://127.0.0.1:4567/ -H 'Content-Type: application/x-amz-json-1.1' \\" \
 	    "    -H 'X-Amz-Target: Kinesis_20131202.PutRecord' \\" \
 	    "    -d '{\"StreamName\": \"orders\", \"PartitionKey\": \"customer-1\", \"Data\": \"aGVsbG8=\"}'" \
 	    '' \
-	    '  curl http://127.0.0.1:9464/             what there is to see: status, metrics, health, faults' \
+	    '  curl http://127.0.0.1:9464/             what else there is: status, metrics, health, faults' \
 	    '  make run ARGS="--fault latency_ms=50"   other settings; all of them: $(BIN)/kinesis-proxy config' \
 	    '' \
 	    'Ctrl-C drains and stops.' ''
@@ -96,6 +101,13 @@ page: $(INSTALLED) ## look at the page to watch in headless Chromium, under load
 	    touch $(PLAYWRIGHT)/installed; }
 	@$(BIN)/python -m pytest -q tests/page/page_checks.py $(ARGS)
 
+.PHONY: otel
+otel: $(INSTALLED) ## check the spans that kinesis-proxy[otel] makes
+	@test $(OTEL)/installed -nt requirements-otel.lock || { rm -rf $(OTEL); \
+	    $(PIP) install --require-hashes --only-binary :all: --target $(OTEL) -r requirements-otel.lock && \
+	    touch $(OTEL)/installed; }
+	@$(BIN)/python -m pytest -q tests/otel/otel_checks.py $(ARGS)
+
 .PHONY: servers
 servers: ## install the independent Kinesis servers that the integration tests use
 	@PYTHON="$(PYTHON)" tests/servers/install
@@ -109,6 +121,7 @@ lock: ## pin the dependencies anew (ARGS=--upgrade takes the newest)
 	@test -x $(UV_VENV)/bin/uv || { $(PYTHON) -m venv $(UV_VENV) && $(UV_VENV)/bin/python -m pip install --quiet uv; }
 	@$(PIN) pyproject.toml -o requirements.lock
 	@$(PIN) pyproject.toml --group dev -o requirements-dev.lock
+	@$(PIN) pyproject.toml --extra otel --constraint requirements.lock -o requirements-otel.lock
 	@cd tests/servers && $(CURDIR)/$(PIN) requirements.in -o requirements.lock
 	@cd tests/fuzz && $(CURDIR)/$(PIN) requirements.in -o requirements.lock
 	@cd tests/benchmarks/peers && $(CURDIR)/$(PIN) requirements.in -o requirements.lock
@@ -121,7 +134,7 @@ tables: $(INSTALLED) ## write the README's tables of settings and metrics anew
 
 .PHONY: clean
 clean: ## remove what the other targets made
-	rm -rf $(VENV) $(UV_VENV) tests/servers/.venv tests/servers/node_modules $(ATHERIS) $(PLOT_VENV) $(PLAYWRIGHT) tests/fuzz/corpus build dist
+	rm -rf $(VENV) $(UV_VENV) tests/servers/.venv tests/servers/node_modules $(ATHERIS) $(PLOT_VENV) $(PLAYWRIGHT) $(OTEL) tests/fuzz/corpus build dist
 	rm -rf tests/benchmarks/peers/.venv
 	cd tests/conformance/sdks && rm -rf go/build java/target js/node_modules kpl/target
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

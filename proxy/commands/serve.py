@@ -28,6 +28,7 @@ from proxy.commands.embedded import make_emulator, pages, read_emulator
 from proxy.commands.forwarding import SETTING, forwarded_operations
 from proxy.commands.listener import http_limits, server_tls
 from proxy.commands.process import CommandError, Signals, listen, log_what_nobody_caught, spare_what_start_up_made
+from proxy.commands.tracing import make_tracing
 from proxy.config.values import ordering_mode_of
 from proxy.core.buffer import Buffer
 from proxy.core.limits import MILLISECOND_NS, StreamLimits
@@ -100,17 +101,19 @@ class Service:
             self._upstream = CountedUpstream(EmbeddedUpstream(self._emulator))
         else:
             self._upstream = AwsUpstream(upstream_settings(settings))
+        self._tracing = tracing = make_tracing()
+        upstream = tracing.upstream(self._upstream) if tracing else self._upstream
         buffer = Buffer(settings.buffer_records_max, settings.buffer_bytes_max)
         self._driver = Driver(
-            self._upstream, stream_limits_of(settings), buffer, settings.streams_max, self._clock, random.random
+            upstream, stream_limits_of(settings), buffer, settings.streams_max, self._clock, random.random
         )
         self._keys = None if settings.inbound_keys_file is None else KeyStore(Path(settings.inbound_keys_file))
         self._keys_watch: asyncio.Task[None] | None = None
         authentication = None if self._keys is None else Authentication(self._keys.find, wall_clock)
-        self._frontend = Frontend(
-            self._driver, self._upstream, frontend_settings(settings), self._clock, authentication
-        )
-        self._server = HttpServer(self._frontend.handle, http_limits(settings), server_tls(settings))
+        queue = tracing.queue(self._driver) if tracing else self._driver
+        self._frontend = Frontend(queue, upstream, frontend_settings(settings), self._clock, authentication)
+        handle = tracing.handler(self._frontend.handle) if tracing else self._frontend.handle
+        self._server = HttpServer(handle, http_limits(settings), server_tls(settings))
         self._health = Health(self._upstream.ready, buffer)
         self._pulse = Pulse(lambda: rate_totals(self._driver))
         self._labels = StreamLabels()
@@ -195,6 +198,8 @@ class Service:
         await self._driver.close()
         await self._upstream.close()
         await self._admin.close()
+        if self._tracing is not None:
+            await self._tracing.close()
 
     def _read(self) -> Readings:
         """Read everything in one go."""

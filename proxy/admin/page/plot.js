@@ -6,6 +6,11 @@ const HEIGHT = 84;
 const TOP = 14;
 const BOTTOM = 15;
 
+// How many points the width stands for: few at first, so that the first minute does not vanish in five.
+function spanOf(points, pointsMax) {
+  return [pointsMax / 5, (pointsMax * 2) / 5].find((span) => span >= points) ?? pointsMax;
+}
+
 // The next number above with one or two figures that reads well.
 export function niceCeiling(value) {
   if (!(value > 0)) return 1;
@@ -85,7 +90,8 @@ export class Plot {
     if (!width || !this.columns.length) return;
     const floor = HEIGHT - BOTTOM;
     const length = this.columns[0].length;
-    const step = width / (this.pointsMax - 1);
+    this.span = spanOf(length, this.pointsMax);
+    const step = width / (this.span - 1);
     this.x = (index) => width - (length - 1 - index) * step;
     const most = Math.max(this.leastCeiling, ...this.columns.flat().map((value) => value ?? 0));
     const ceiling = niceCeiling(most);
@@ -102,7 +108,7 @@ export class Plot {
     setAttribute(this.from, "y", HEIGHT - 3);
     setAttribute(this.until, "y", HEIGHT - 3);
     setAttribute(this.until, "x", width);
-    const seconds = Math.round(this.pointsMax * ((this.ages[0] ?? 0) / Math.max(1, length - 1) || 1));
+    const seconds = Math.round(this.span * ((this.ages[0] ?? 0) / Math.max(1, length - 1) || 1));
     setText(this.from, seconds >= 120 ? `−${Math.round(seconds / 60)} min` : `−${seconds} s`);
     this.#look(this.at);
   }
@@ -111,7 +117,7 @@ export class Plot {
     const box = this.figure.getBoundingClientRect();
     const length = this.columns[0]?.length ?? 0;
     if (!length) return;
-    const back = ((box.right - event.clientX) / box.width) * (this.pointsMax - 1);
+    const back = ((box.right - event.clientX) / box.width) * (this.span - 1);
     this.#look(Math.min(length - 1, Math.max(0, Math.round(length - 1 - back))));
   }
 
@@ -149,7 +155,7 @@ export function drawSpark(svg, points, pointsMax) {
     svg.append(makeSvg("path", { class: "area" }), makeSvg("path", { class: "line main" }), makeSvg("path", { class: "ticks" }));
   }
   const [area, line, ticks] = svg.children;
-  const step = width / (pointsMax - 1);
+  const step = width / (spanOf(points.length, pointsMax) - 1);
   const x = (index) => width - (points.length - 1 - index) * step;
   const floor = height - 5;
   const most = niceCeiling(Math.max(1, ...points.map(([delivered]) => delivered)));

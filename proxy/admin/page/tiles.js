@@ -53,7 +53,7 @@ const TILES = [
     tone: (now) => (now.rates.throttled ? "warn" : ""),
     facts: (now) => [
       ["Shards backing off", count(now.streams.reduce((total, { shards }) => total + (shards?.backing_off ?? 0), 0))],
-      ["Shards at their limit", count(now.streams.reduce((total, { shards }) => total + (shards?.at_limit ?? 0), 0))],
+      ["Shards at limit", count(now.streams.reduce((total, { shards }) => total + (shards?.at_limit ?? 0), 0))],
     ],
   },
   {

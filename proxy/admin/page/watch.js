@@ -129,7 +129,8 @@ class Page {
     this.tiles.update(now, names, points, ages, pointsMax);
     fillBooks(this.books, now.records);
     this.table.update(now.streams, now.streams_known, this.sparks, this.#sparkPoints());
-    document.title = `${draining ? "draining · " : ""}${count(now.rates.delivered)}/s · kinesis-proxy`;
+    const title = state === "ready" ? "kinesis-proxy" : `${state} · kinesis-proxy`;
+    if (document.title !== title) document.title = title;
     this.#showAge();
   }
 
