@@ -7,6 +7,7 @@ lane's counts are compared with those of some seconds ago.
 from __future__ import annotations
 
 from collections import OrderedDict
+from heapq import nsmallest
 from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -73,16 +74,19 @@ class ShardWatch:
         while len(self._measured) > STREAMS_MAX:
             self._measured.popitem(last=False)
         measured.advance(lanes, now_ns)
-        shards = [_shard(lane, measured.older, now_ns) for lane in lanes]
+        mark = measured.older
         counts = dict.fromkeys(_PRESSURE, 0)
-        for shard in shards:
-            counts[shard["state"]] += 1
-        if len(shards) > SHARDS_SHOWN_MAX:
-            shards.sort(key=lambda shard: (_PRESSURE[shard["state"]], -shard["utilization_ratio"]))
+        pressed = []
+        for place, lane in enumerate(lanes):
+            state = _state(lane, mark, now_ns)
+            counts[state] += 1
+            pressed.append((_PRESSURE[state], -lane.utilization_ratio(now_ns), place))
+        if len(lanes) > SHARDS_SHOWN_MAX:
+            lanes = [lanes[place] for _, _, place in nsmallest(SHARDS_SHOWN_MAX, pressed)]
         return {
-            "shards": shards[:SHARDS_SHOWN_MAX],
+            "shards": [_shard(lane, mark, now_ns) for lane in lanes],
             "shards_known": len(all_lanes),
-            "shards_counted": len(lanes),
+            "shards_counted": len(pressed),
             "shards_by_state": counts,
         }
 
@@ -133,16 +137,14 @@ def _shard(lane: Lane, mark: Mark, now_ns: int) -> dict[str, Any]:
     # One that is new to the mark, or began anew, has no rate yet.
     if before is None or before[0] > lane.sent_records or before[2] > lane.throttled_records or mark.at_ns == now_ns:
         before = (lane.sent_records, lane.sent_bytes, lane.throttled_records)
-    throttled = (lane.throttled_records - before[2]) / seconds
-    utilization = lane.utilization_ratio(now_ns)
     ratio = lane.limit.ratio
     return {
         "shard_id": lane.shard_id,
-        "state": _state(lane, utilization, throttled, now_ns),
+        "state": _state(lane, mark, now_ns),
         "records_per_second": round((lane.sent_records - before[0]) / seconds, 1),
         "bytes_per_second": round((lane.sent_bytes - before[1]) / seconds),
-        "throttled_per_second": round(throttled, 1),
-        "utilization_ratio": round(utilization, 3),
+        "throttled_per_second": round((lane.throttled_records - before[2]) / seconds, 1),
+        "utilization_ratio": round(lane.utilization_ratio(now_ns), 3),
         "rate_ratio": round(ratio, 3),
         "limit_records_per_second": round(lane.limit.records.rate_per_second / ratio),
         "limit_bytes_per_second": round(lane.limit.bytes.rate_per_second / ratio),
@@ -152,11 +154,13 @@ def _shard(lane: Lane, mark: Mark, now_ns: int) -> dict[str, Any]:
     }
 
 
-def _state(lane: Lane, utilization: float, throttled: float, now_ns: int) -> str:
+def _state(lane: Lane, mark: Mark, now_ns: int) -> str:
     if lane.backoff_until_ns > now_ns:
         return BACKING_OFF
-    if throttled:
+    before = mark.counts.get(lane.shard_id)
+    if before is not None and lane.throttled_records > before[2]:
         return THROTTLED
+    utilization = lane.utilization_ratio(now_ns)
     if utilization >= AT_LIMIT_RATIO * lane.limit.ratio:
         return AT_LIMIT
     return FLOWING if utilization or lane.ready else IDLE

@@ -1,8 +1,8 @@
 """What the page to watch shows: a sample a second, and documents made of it once, whoever asks and however many.
 
 Documents are encoded when the first viewer of a tick asks, and the same bytes go to the others. Without viewers there
-is only the sample. Everything is bounded: streams and shards shown, lanes looked at, answers a second, and the share of
-the time that samples may take: where they take long, they come less often.
+is only the sample. Everything is bounded: streams and shards shown, lanes looked at, answers a second, and the shares of
+the time that samples and documents may take: where they take long, they come less often.
 
 Partition keys and data are in none of it.
 """
@@ -45,6 +45,8 @@ if TYPE_CHECKING:
 TICK_SECONDS = 1.0
 # A sample may take this share of the time; where it takes longer than a tick's share, ticks are further apart.
 SAMPLING_RATIO_MAX = 0.005
+# So may making documents; while this is used up, viewers get those of before.
+MAKING_RATIO_MAX = 0.02
 # Twenty viewers, each with a stream opened; more of them see less often what is new.
 ANSWERS_PER_SECOND_MAX = 40
 # Points that come with the present, so that a viewer may miss some.
@@ -92,8 +94,11 @@ class Watch:
         self._history = History(LATENCY_BOUNDS_SECONDS)
         self._selection = Selection()
         self._shards = ShardWatch()
-        self._documents: dict[str, bytes | None] = {}  # of this tick
-        self._answers = TokenBucket(ANSWERS_PER_SECOND_MAX, SECOND_NS, clock() - SECOND_NS)
+        self._documents: dict[str, bytes] = {}  # of this tick
+        self._older: dict[str, bytes] = {}  # of the last one that had any
+        full_since_ns = clock() - SECOND_NS
+        self._answers = TokenBucket(ANSWERS_PER_SECOND_MAX, SECOND_NS, full_since_ns)
+        self._making_ns = TokenBucket(MAKING_RATIO_MAX * SECOND_NS, SECOND_NS, full_since_ns)
         self._timer: asyncio.TimerHandle | None = None
 
     def start(self) -> None:
@@ -111,7 +116,8 @@ class Watch:
 
     def sample(self) -> None:
         """Begin a tick."""
-        self._documents.clear()
+        if self._documents:
+            self._older, self._documents = self._documents, {}
         self._history.add(self._read())
         self._shards.forget_unwatched(self._clock())
 
@@ -145,12 +151,19 @@ class Watch:
         if now_ns < self._answers.ready_at_ns(1):
             raise TooManyViewersError
         self._answers.take(1, now_ns)
-        if name not in self._documents:
-            document = make()
-            if document is None:
-                return None
-            self._documents[name] = msgspec.json.encode(document)
-        return self._documents[name]
+        if name in self._documents:
+            return self._documents[name]
+        if now_ns < self._making_ns.ready_at_ns(1):
+            if name not in self._older:
+                raise TooManyViewersError
+            return self._older[name]
+        document = make()
+        if document is None:
+            return None
+        body = self._documents[name] = msgspec.json.encode(document)
+        made_at_ns = self._clock()
+        self._making_ns.take(made_at_ns - now_ns, made_at_ns)
+        return body
 
     def _read(self) -> Sample:
         driver, frontend = self._sources.driver, self._sources.frontend

@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import os
 from contextvars import ContextVar
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -127,13 +128,14 @@ class Tracing:
         from opentelemetry import trace  # noqa: PLC0415 - optional
         from opentelemetry.context import Context  # noqa: PLC0415 - optional
 
-        calls = {self.contexts[record]: None for record in batch.records if record in self.contexts}
+        contexts = (self.contexts[record] for record in batch.records if record in self.contexts)
+        calls = {context.span_id: context for context in contexts}
         operation = "PutRecord" if batch.ordered else "PutRecords"
         with self._tracer.start_as_current_span(
             f"Kinesis.{operation} batch",
             context=Context(),
             kind=trace.SpanKind.CLIENT,
-            links=[trace.Link(context) for context in list(calls)[:LINKS_MAX]],
+            links=[trace.Link(context) for context in islice(calls.values(), LINKS_MAX)],
             attributes={
                 **_named(operation),
                 "aws.kinesis.stream_name": batch.stream_name,

@@ -124,10 +124,7 @@ async def test_no_span_bears_data_or_a_partition_key(collector: Collector) -> No
 
 async def test_a_call_that_fails_and_its_batches_are_marked(collector: Collector) -> None:
     """The last attempt is linked as the first."""
-    faults = ["request_error_ratio=1"]
-    with serve(
-        "embedded", stream=["orders:1"], fault=faults, delivery_timeout_ms=1_500, admission_wait_ms=1_000
-    ) as proxy:
+    with serve("embedded", stream=["orders:1"], fault=["request_error_ratio=1"]) as proxy:
         async with aiohttp.ClientSession(proxy.url) as session:
             status, _ = await put(session, 1)
         await asyncio.to_thread(proxy.stop)

@@ -46,10 +46,10 @@ class Visit:
     page: Page
     complaints: list[str] = field(default_factory=list)
 
-    def picture(self, name: str) -> None:
-        """Take a picture of the whole page."""
+    def picture(self, name: str, *, whole: bool = True) -> None:
+        """Take a picture of the whole page, or of what is in sight."""
         PICTURES.mkdir(parents=True, exist_ok=True)
-        self.page.screenshot(path=PICTURES / f"{name}.png", full_page=True)
+        self.page.screenshot(path=PICTURES / f"{name}.png", full_page=whole)
 
 
 @pytest.fixture(scope="session")
@@ -101,8 +101,8 @@ def loaded(url: str, rates: dict[str, float]) -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def busy() -> Iterator[Service]:
-    """Give a proxy in front of three streams, one of which is asked for more than its shard takes."""
+    """Give a proxy in front of three streams: one that flows, one that is throttled, one at its shard's limit."""
     streams = ["orders:4", "clicks:2", "audit-log:1"]
-    proxy = serve("embedded", stream=streams, shard_rate_adapts=True, fault=["throttle_ratio=0.002"])
-    with proxy, loaded(proxy.url, {"orders": 1500, "clicks": 300, "audit-log": 1100}):
+    proxy = serve("embedded", stream=streams, fault=["stream_name=clicks", "throttle_ratio=0.01"])
+    with proxy, loaded(proxy.url, {"orders": 1500, "clicks": 300, "audit-log": 970}):
         yield proxy

@@ -24,7 +24,8 @@ export function columnRate(value) {
 }
 
 export function percent(ratio) {
-  return ratio === null || ratio === undefined ? NOTHING : `${whole.format(ratio * 100)}\u2009%`;
+  if (ratio === null || ratio === undefined) return NOTHING;
+  return ratio > 0 && ratio < 0.01 ? "<1\u2009%" : `${whole.format(ratio * 100)}\u2009%`;
 }
 
 export function milliseconds(value) {

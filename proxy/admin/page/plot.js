@@ -54,7 +54,7 @@ export class Plot {
     this.columns = [];
     this.ages = [];
     this.grid = makeSvg("path", { class: "grid" });
-    this.area = makeSvg("path", { class: "area" });
+    this.area = makeSvg("path", { class: `area ${series[0].kind}` });
     this.lines = series.map((each) => makeSvg("path", { class: `line ${each.kind}` }));
     this.cursor = makeSvg("path", { class: "cursor" });
     this.highest = makeSvg("text", { class: "scale", x: 0, y: TOP - 4 });

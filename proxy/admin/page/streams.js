@@ -9,6 +9,7 @@ const ROWS_AT_FIRST = 40;
 const SORT_EVERY_MS = 5000;
 const SEVERITY = ["failing", "throttled", "at limit", "flowing", "idle"];
 const ID_TAIL = 4;
+const NO_POINTS = [];
 
 const shareOf = (row) => (row.shards?.limit_per_second ? row.rates.delivered / row.shards.limit_per_second : null);
 const allowedOf = ({ shards }) => (shards?.limit_per_second ? shards.allowed_per_second / shards.limit_per_second : null);
@@ -51,6 +52,7 @@ export class StreamTable {
     this.#showSort();
   }
 
+  // sparks are drawn anew only when there are others: they change every few seconds.
   update(streams, known, sparks, sparkPoints) {
     const present = new Set(streams.map((row) => row.id));
     for (const [id, row] of this.rows) {
@@ -68,7 +70,7 @@ export class StreamTable {
         isNew = true;
       }
       row.facts = facts;
-      this.#fill(row, sparks.get(facts.id) ?? [], sparkPoints);
+      this.#fill(row, sparks.get(facts.id) ?? NO_POINTS, sparkPoints);
     }
     this.known = known;
     setHidden(this.table, !streams.length);
@@ -101,13 +103,17 @@ export class StreamTable {
     return row;
   }
 
-  #fill({ cells, facts, body }, spark, sparkPoints) {
+  #fill(row, spark, sparkPoints) {
+    const { cells, facts, body } = row;
     setState(cells.state, facts.state);
     setAttribute(body, "data-state", facts.state);
     setText(cells.rate, columnRate(facts.rates.delivered));
     const share = shareOf(facts);
     setGauge(cells.share, share, allowedOf(facts), percent(share));
-    drawSpark(cells.plot.firstElementChild, spark, sparkPoints);
+    if (row.spark !== spark) {
+      row.spark = spark;
+      drawSpark(cells.plot.firstElementChild, spark, sparkPoints);
+    }
     setText(cells.shards, facts.open_shards ? count(facts.open_shards) : NOTHING);
     setText(cells.hottest, percent(hottestOf(facts)));
     setAttribute(cells.hottest, "title", facts.shards?.hottest ?? "");

@@ -8,6 +8,8 @@ const main = (name, label) => ({ name, label, kind: "main" });
 const other = (name, label) => ({ name, label, kind: "other" });
 const sum = (counts, names) => names.reduce((total, name) => total + (counts[name] ?? 0), 0);
 
+const worst = (counts) => Object.entries(counts).sort(([, one], [, other]) => other - one).slice(0, 1);
+
 const TILES = [
   {
     title: "Records",
@@ -49,8 +51,7 @@ const TILES = [
     series: [{ ...main("throttled", "throttled, sent again"), tone: "warn" }],
     format: (value) => `${rate(value)}/s`,
     least: 10,
-    figures: (now) => [[rate(now.rates.throttled), "records/s"]],
-    tone: (now) => (now.rates.throttled ? "warn" : ""),
+    figures: (now) => [[rate(now.rates.throttled), "records/s", now.rates.throttled ? "warn" : ""]],
     facts: (now) => [
       ["Shards backing off", count(now.streams.reduce((total, { shards }) => total + (shards?.backing_off ?? 0), 0))],
       ["Shards at limit", count(now.streams.reduce((total, { shards }) => total + (shards?.at_limit ?? 0), 0))],
@@ -61,11 +62,14 @@ const TILES = [
     series: [{ ...main("failed", "failed"), tone: "bad" }, other("rejected", "refused at the door")],
     format: (value) => `${rate(value)}/s`,
     least: 10,
-    figures: (now) => [[rate(now.rates.failed), "failed/s"], [rate(now.rates.rejected), "refused at the door/s"]],
-    tone: (now) => (now.rates.failed || now.rates.rejected ? "bad" : ""),
+    figures: (now) => [
+      [rate(now.rates.failed), "failed/s", now.rates.failed ? "bad" : ""],
+      [rate(now.rates.rejected), "refused at the door/s", now.rates.rejected ? "warn" : ""],
+    ],
     facts: (now) => [
       ["Failed in all", count(now.records.refused + now.records.expired)],
-      ...Object.entries(now.rejected).map(([reason, number]) => [`Door: ${reason.replaceAll("_", " ")}`, count(number)]),
+      ["Refused in all", count(Object.values(now.rejected).reduce((total, number) => total + number, 0))],
+      ...worst(now.rejected).map(([reason]) => ["mostly for", reason.replaceAll("_", " ")]),
     ],
   },
   {
@@ -108,12 +112,12 @@ export class Tiles {
     for (const { what, node, figures, facts, plot } of this.tiles) {
       const values = what.figures(now);
       const shown = node.querySelector(".figures");
-      values.forEach(([value, unit], place) => {
+      values.forEach(([value, unit, tone = ""], place) => {
         if (!figures[place].isConnected) shown.append(figures[place]);
         setText(figures[place].firstChild, value);
         setText(figures[place].lastChild, unit);
+        if (figures[place].dataset.tone !== tone) figures[place].dataset.tone = tone;
       });
-      node.dataset.tone = what.tone?.(now) ?? "";
       facts.set(what.facts(now));
       const columns = what.series.map(({ name }) => {
         const column = names.indexOf(name);

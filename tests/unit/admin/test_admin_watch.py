@@ -206,6 +206,37 @@ def test_samples_that_take_long_come_less_often() -> None:
     virtual_time.run(main())
 
 
+def test_documents_that_take_long_to_make_are_made_less_often() -> None:
+    """Viewers get the last one while two percent of the time are used up, or are asked to wait if there is none."""
+
+    async def main() -> None:
+        bench = Bench()
+        slow_ns = 0
+        made = 0
+
+        def clock() -> int:
+            return bench.loop.clock_ns() + slow_ns
+
+        def about() -> dict[str, Any]:
+            nonlocal made, slow_ns
+            made += 1
+            slow_ns += 60_000_000
+            return {"made": made}
+
+        bench.watch = Watch(Sources(bench.driver, bench.frontend, bench.requests, about), clock)
+        bench.watch.sample()
+        told = []
+        for _ in range(8):
+            told.append(bench.now()["about"]["made"])
+            bench.watch.sample()
+            bench.loop.advance(1)
+        assert told == [1, 1, 1, 2, 2, 2, 3, 3]
+        with pytest.raises(TooManyViewersError):
+            bench.watch.history()
+
+    virtual_time.run(main())
+
+
 def test_a_viewer_may_miss_some_points() -> None:
     """The present brings the newest points along; the last minutes are there for whoever comes late."""
 
