@@ -1,8 +1,8 @@
 """What the page to watch shows: a sample a second, and documents made of it once, whoever asks and however many.
 
 Documents are encoded when the first viewer of a tick asks, and the same bytes go to the others. Without viewers there
-is only the sample. Everything is bounded: streams and shards shown, lanes looked at, answers a second, and the shares of
-the time that samples and documents may take: where they take long, they come less often.
+is only the sample. All is bounded: streams and shards shown, lanes looked at, answers a second, and the shares of the
+time that samples and documents may take: where they take long, they come less often.
 
 Partition keys and data are in none of it.
 """
