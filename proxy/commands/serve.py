@@ -113,7 +113,9 @@ class Service:
         queue = tracing.queue(self._driver) if tracing else self._driver
         self._frontend = Frontend(queue, upstream, frontend_settings(settings), self._clock, authentication)
         handle = tracing.handler(self._frontend.handle) if tracing else self._frontend.handle
-        self._server = HttpServer(handle, http_limits(settings), server_tls(settings))
+        # a span is of a task, so what is traced goes the way that has one
+        start_put = None if tracing else self._frontend.start
+        self._server = HttpServer(handle, http_limits(settings), server_tls(settings), start_put=start_put)
         self._health = Health(self._upstream.ready, buffer)
         self._pulse = Pulse(lambda: rate_totals(self._driver))
         self._labels = StreamLabels()

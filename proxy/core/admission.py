@@ -22,7 +22,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from proxy.core import verdicts
-from proxy.core.buffer import held_bytes_of
 from proxy.core.limits import MILLISECOND_NS, SECOND_NS
 
 if TYPE_CHECKING:
@@ -103,25 +102,38 @@ class Admission:
         self._records_max = max(1, int(buffer.records_max * limits.stream_buffer_ratio))
         self._bytes_max = max(1, int(buffer.bytes_max * limits.stream_buffer_ratio))
 
-    def door(self, keeps_order: bool, *, several: bool) -> Door:  # noqa: FBT001 - a fact about the stream
-        """Return the door for one call: of several records, or of one."""
-        return Door(self, keeps_order, {} if several else None)
+    def refusal(
+        self, record: Record, key_queue: KeyQueue | None, lane: Lane, now_ns: int, share: Share | None = None
+    ) -> Refusal | None:
+        """Return why a record is not taken; None if it is, and will be queued.
 
-    def judge(self, record: Record, share: Share | None, lane: Lane, now_ns: int) -> Refusal | None:
-        """Return why a record is not taken, or None."""
-        full = self._what_is_full(record)
-        if full is not None:
+        Args:
+            record: the youngest of its key.
+            key_queue: those that wait or are in flight before it.
+            lane: in which it would wait.
+            now_ns: the present.
+            share: what its call has put into that lane so far; a call of one record has none.
+        """
+        buffer, ledger, held_bytes = self._buffer, self._ledger, record.held_bytes
+        if (
+            buffer.records >= buffer.records_max
+            or buffer.bytes + held_bytes > buffer.bytes_max
+            or ledger.queued_records + ledger.in_flight_records >= self._records_max
+            or ledger.held_bytes + held_bytes > self._bytes_max
+        ):
             retry_after_ms = self._jittered(FULL_BUFFER_RETRY_MS)
-            return Refusal(verdicts.THROUGHPUT_EXCEEDED, f"The proxy's {full} is full.", retry_after_ms)
+            text = f"The proxy's {self._what_is_full(record)} is full."
+            return Refusal(verdicts.THROUGHPUT_EXCEEDED, text, retry_after_ms)
         if self._queues.lanes.provisional:
             return None
-        round_ns = _transfer_ns(lane, lane.ready_records, lane.ready_bytes)
-        wait_ns = max(0, lane.ready_at_ns(record.size_bytes) - now_ns) + round_ns
-        if share is not None:
-            wait_ns += share.weight_ns(lane)
-        if wait_ns > self._limits.admission_wait_ns:
-            return self._rate_exceeded(f"shard {lane.shard_id}" if lane.shard_id else "the stream", wait_ns)
-        key_queue = self._queues.find(record)
+        round_ns = 0
+        if not lane.limit.unlimited or now_ns < lane.backoff_until_ns:
+            round_ns = _transfer_ns(lane, lane.ready_records, lane.ready_bytes) if lane.ready_records else 0
+            wait_ns = max(0, lane.ready_at_ns(record.size_bytes) - now_ns) + round_ns
+            if share is not None:
+                wait_ns += share.weight_ns(lane)
+            if wait_ns > self._limits.admission_wait_ns:
+                return self._rate_exceeded(f"shard {lane.shard_id}" if lane.shard_id else "the stream", wait_ns)
         if key_queue is not None:
             wait_ns, bound_ns = self._wait_of_key_ns(key_queue, lane, round_ns)
             if wait_ns > bound_ns:
@@ -129,17 +141,11 @@ class Admission:
                 return refusal._replace(held_back=HeldBack(record, key_queue.records))
         return None
 
-    def lane_of(self, record: Record) -> Lane:
-        """Return the lane that a record would wait in."""
-        return self._queues.lanes.lane_of(record.hash_key)
-
-    def _what_is_full(self, record: Record) -> str | None:
+    def _what_is_full(self, record: Record) -> str:
         full = self._buffer.lacks_room_for(record)
         if full is None and self._ledger.open_records >= self._records_max:
             full = f"buffer of {self._records_max} records for one stream"
-        if full is None and self._ledger.held_bytes + held_bytes_of(record) > self._bytes_max:
-            full = f"buffer of {self._bytes_max} bytes for one stream"
-        return full
+        return full or f"buffer of {self._bytes_max} bytes for one stream"
 
     def _wait_of_key_ns(self, key_queue: KeyQueue, lane: Lane, round_ns: int) -> tuple[int, int]:
         """Return how long a record waits for those before it in its key, and how long it may.
@@ -187,34 +193,31 @@ class Share:
 
 
 class Door:
-    """The records of one call, one after the other.
+    """Admission for the records of one call, one after the other.
 
     Args:
         admission: judges each.
         keeps_order: whether nothing of a key may pass once one of it was refused.
-        shares: what the call puts into each lane; None for a call of one record.
     """
 
     __slots__ = ("_admission", "_keeps_order", "_refused", "_shares")
 
-    def __init__(self, admission: Admission, keeps_order: bool, shares: dict[Lane, Share] | None) -> None:  # noqa: FBT001 - made in one place
+    def __init__(self, admission: Admission, keeps_order: bool) -> None:  # noqa: FBT001 - a fact about the stream
         self._admission = admission
         self._keeps_order = keeps_order
-        self._shares = shares
+        self._shares: dict[Lane, Share] = {}
         self._refused: dict[str, Refusal] = {}
 
-    def refusal(self, record: Record, now_ns: int) -> Refusal | None:
+    def refusal(self, record: Record, key_queue: KeyQueue | None, lane: Lane, now_ns: int) -> Refusal | None:
         """Return why the call's next record is not taken; None if it is, and will be queued."""
-        refusal = self._refused.get(record.partition_key)
-        if refusal is not None:
-            return refusal
-        lane = self._admission.lane_of(record)
-        share = None
-        if self._shares is not None:
-            share = self._shares.get(lane)
-            if share is None:
-                share = self._shares[lane] = Share(lane)
-        refusal = self._admission.judge(record, share, lane, now_ns)
+        if self._refused:
+            refusal = self._refused.get(record.partition_key)
+            if refusal is not None:
+                return refusal
+        share = self._shares.get(lane)
+        if share is None:
+            share = self._shares[lane] = Share(lane)
+        refusal = self._admission.refusal(record, key_queue, lane, now_ns, share)
         if refusal is not None and self._keeps_order:
             self._refused[record.partition_key] = refusal
         return refusal

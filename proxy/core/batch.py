@@ -38,7 +38,7 @@ class Batch:
         self.stream_arn = stream_arn
         self.records = records
         self.ordered = ordered
-        self.size_bytes = sum(record.size_bytes for record in records)
+        self.size_bytes = sum([record.size_bytes for record in records])
         self.sent_at_ns = 0
         self.timeout_ns = 0
 

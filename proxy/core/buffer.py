@@ -10,10 +10,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from proxy.core.record import Record
 
-# A queued record with its key queue, dict entries, future and the transport's request: measured with a full buffer of
-# 200-byte records, each with a key and a connection of its own share (see ARCHITECTURE.md, "Bounds").
-RECORD_OVERHEAD_BYTES = 1024
-
 
 class Buffer:
     """Counts what is held against two limits.
@@ -35,21 +31,16 @@ class Buffer:
         """Return None, or what is too full to take a record."""
         if self.records >= self.records_max:
             return f"buffer of {self.records_max} records"
-        if self.bytes + held_bytes_of(record) > self.bytes_max:
+        if self.bytes + record.held_bytes > self.bytes_max:
             return f"buffer of {self.bytes_max} bytes"
         return None
 
     def take(self, record: Record) -> None:
         """Reserve room for a record; the caller has asked whether there is any."""
         self.records += 1
-        self.bytes += held_bytes_of(record)
+        self.bytes += record.held_bytes
 
     def give(self, record: Record) -> None:
         """Return the room of a record that has its outcome."""
         self.records -= 1
-        self.bytes -= held_bytes_of(record)
-
-
-def held_bytes_of(record: Record) -> int:
-    """Return the memory that a record is counted with."""
-    return len(record.data) + RECORD_OVERHEAD_BYTES
+        self.bytes -= record.held_bytes

@@ -62,11 +62,11 @@ class Directory:
 
     def find(self, stream_name: str, stream_arn: str | None) -> Stream | None:
         """Return a stream that is known."""
-        return self.streams.get(self._identity(stream_name, stream_arn))
+        return self.streams.get(stream_name if stream_arn is None else self._identity(stream_name, stream_arn))
 
     def find_or_make(self, stream_name: str, stream_arn: str | None, now_ns: int) -> Stream | None:
         """Return a stream, a new one if need be, in the place of an idle one; None if as many as may be are busy."""
-        identity = self._identity(stream_name, stream_arn)
+        identity = stream_name if stream_arn is None else self._identity(stream_name, stream_arn)
         stream = self.streams.get(identity)
         if stream is None:
             if len(self.streams) >= self.streams_max and not self._make_room():
@@ -92,9 +92,7 @@ class Directory:
         if stream.arn is None and stream.summary is not None:
             self.account_id = account_of(stream.summary.stream_arn) or self.account_id
 
-    def _identity(self, stream_name: str, stream_arn: str | None) -> str:
-        if stream_arn is None:
-            return stream_name
+    def _identity(self, stream_name: str, stream_arn: str) -> str:
         if account_of(stream_arn) != self.account_id:
             return stream_arn
         by_arn = self.streams.get(stream_arn)

@@ -82,11 +82,14 @@ class KeyQueue:
 
     def popleft(self) -> Record:
         """Remove and return the oldest record; the queue must not be empty."""
-        record = self.first
+        record = self.head
+        if record is None:
+            raise IndexError(f"nothing waits for {self.key!r}")
         self.head = record.next
-        record.next = None
         if self.head is None:
             self.tail = None
+        else:
+            record.next = None
         self.records -= 1
         self.bytes -= record.size_bytes
         return record

@@ -9,6 +9,7 @@ A lane outlives a new map if its shard is still open: tokens, backoff and debts 
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from typing import TYPE_CHECKING
 
 from proxy.core.lane import Lane
@@ -34,7 +35,18 @@ class Lanes:
     of moments, and the careful lane says nothing about how long anything will wait.
     """
 
-    __slots__ = ("_auto_distribution", "_by_shard_id", "_careful", "_limits", "_map", "_shard_ids", "provisional")
+    __slots__ = (
+        "_auto_distribution",
+        "_by_shard_id",
+        "_careful",
+        "_ends",
+        "_in_order",
+        "_limits",
+        "_map",
+        "_shard_ids",
+        "_starts",
+        "provisional",
+    )
 
     def __init__(self, limits: StreamLimits, now_ns: int) -> None:
         self._limits = limits
@@ -43,6 +55,10 @@ class Lanes:
         self.provisional = True
         self._by_shard_id: dict[str, Lane] = {}
         self._careful = self._make(None, now_ns)
+        # the map once more, for the search that each record makes
+        self._starts: Sequence[int] = ()
+        self._ends: Sequence[int] = ()
+        self._in_order: Sequence[Lane] = ()
         self._shard_ids: frozenset[str] = frozenset()
 
     @property
@@ -62,11 +78,8 @@ class Lanes:
 
     def lane_of(self, hash_key: int) -> Lane:
         """Return the lane of a hash key."""
-        if self._map is not None:
-            shard_id = self._map.shard_id_of(hash_key)
-            if shard_id is not None:
-                return self._by_shard_id[shard_id]
-        return self._careful
+        index = bisect_right(self._starts, hash_key) - 1
+        return self._in_order[index] if index >= 0 and hash_key <= self._ends[index] else self._careful
 
     def contradicts(self, lane: Lane, shard_id: str) -> bool:
         """Whether a record of the lane has landed where the map cannot have it: the map is out of date."""
@@ -93,12 +106,15 @@ class Lanes:
         if auto_shards:
             self._map = None
             self._by_shard_id = {}
+            self._starts = self._ends = self._in_order = ()
             return
         self._map = ShardMap(shards)
         known = self._by_shard_id
         self._by_shard_id = {
             shard_id: known.get(shard_id) or self._make(shard_id, now_ns) for shard_id in self._map.shard_ids
         }
+        self._starts, self._ends = self._map.starts, self._map.ends
+        self._in_order = [self._by_shard_id[shard_id] for shard_id in self._map.shard_ids]
 
     def _make(self, shard_id: str | None, now_ns: int) -> Lane:
         limits = self._limits

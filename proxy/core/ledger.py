@@ -12,7 +12,6 @@ from __future__ import annotations
 from collections import OrderedDict
 from typing import TYPE_CHECKING
 
-from proxy.core.buffer import held_bytes_of
 from proxy.core.counters import StreamCounters
 from proxy.core.limits import SECOND_NS
 from proxy.core.record import MOVES, Record, State
@@ -20,6 +19,9 @@ from proxy.core.verdicts import INTERNAL_FAILURE
 
 if TYPE_CHECKING:
     from proxy.core.buffer import Buffer
+
+# Looked up once: Python 3.11 finds a member of an Enum by way of its metaclass, several times for each record.
+_QUEUED, _IN_FLIGHT, _ACKNOWLEDGED = State.QUEUED, State.IN_FLIGHT, State.ACKNOWLEDGED
 
 
 class IllegalMoveError(RuntimeError):
@@ -68,7 +70,7 @@ class Ledger:
 
     def waiting(self) -> list[Record]:
         """Return the queued records, oldest first."""
-        return [record for record in self._unsettled if record.state is State.QUEUED]
+        return [record for record in self._unsettled if record.state is _QUEUED]
 
     def take_settled(self) -> list[Record]:
         """Return, once, the records whose outcome became final since the last call, in the order of their outcomes."""
@@ -78,27 +80,28 @@ class Ledger:
     def receive(self, record: Record, deadline_at_ns: int) -> None:
         """Open a record's account; the caller has asked whether there is room."""
         self._buffer.take(record)
-        self.held_bytes += held_bytes_of(record)
+        self.held_bytes += record.held_bytes
         record.deadline_at_ns = deadline_at_ns
         self._unsettled[record] = None
+        size_bytes, counters = record.size_bytes, self.counters
         self.queued_records += 1
-        self.queued_bytes += record.size_bytes
-        self.counters.received_records += 1
-        self.counters.received_bytes += record.size_bytes
+        self.queued_bytes += size_bytes
+        counters.received_records += 1
+        counters.received_bytes += size_bytes
 
     def drain(self, record: Record, now_ns: int) -> None:
         """Move a record into flight."""
-        self._move(record, State.IN_FLIGHT)
+        self._move(record, _IN_FLIGHT)
         self.queued_records -= 1
         self.queued_bytes -= record.size_bytes
         self.in_flight_records += 1
-        if record.attempts == 0:
+        if not record.attempts:
             self.counters.buffer_time_seconds.observe((now_ns - record.received_at_ns) / SECOND_NS)
         record.attempts += 1
 
     def reenqueue(self, record: Record) -> None:
         """Move a record back from flight."""
-        self._move(record, State.QUEUED)
+        self._move(record, _QUEUED)
         self.in_flight_records -= 1
         self.queued_records += 1
         self.queued_bytes += record.size_bytes
@@ -106,14 +109,15 @@ class Ledger:
 
     def acknowledge(self, record: Record, shard_id: str, sequence_number: str, encryption_type: str | None) -> None:
         """Settle a record that the service took."""
-        self._settle(record, State.ACKNOWLEDGED)
+        self._settle(record, _ACKNOWLEDGED)
         record.shard_id = shard_id
         record.sequence_number = sequence_number
         record.encryption_type = encryption_type
-        record.error_code = None
-        record.error_message = None
-        self.counters.acknowledged_records += 1
-        self.counters.acknowledged_bytes += record.size_bytes
+        if record.error_code is not None:
+            record.error_code = record.error_message = None
+        counters = self.counters
+        counters.acknowledged_records += 1
+        counters.acknowledged_bytes += record.size_bytes
 
     def refuse(self, record: Record, error_code: str, error_message: str | None) -> None:
         """Settle a record that the service refused."""
@@ -142,7 +146,7 @@ class Ledger:
         record.state = state
 
     def _settle(self, record: Record, state: State) -> None:
-        was_queued = record.state is State.QUEUED
+        was_queued = record.state is _QUEUED
         self._move(record, state)
         if was_queued:
             self.queued_records -= 1
@@ -151,5 +155,5 @@ class Ledger:
             self.in_flight_records -= 1
         del self._unsettled[record]
         self._buffer.give(record)
-        self.held_bytes -= held_bytes_of(record)
+        self.held_bytes -= record.held_bytes
         self._settled.append(record)

@@ -30,14 +30,16 @@ class Queues:
     Args:
         limits: see `StreamLimits`.
         now_ns: the present.
+
+    `keeps_order` is whether the records of one partition key wait for each other: not where the service ignores keys.
     """
 
-    __slots__ = ("_keys", "_ordered", "_runs", "lanes", "schedule")
+    __slots__ = ("_keys", "_ordered", "_runs", "keeps_order", "lanes", "schedule")
 
     def __init__(self, limits: StreamLimits, now_ns: int) -> None:
         # a record that has no order to keep, or no partition key, is alone under an object of its own
         self._keys: dict[object, KeyQueue] = {}
-        self._ordered = limits.ordering is not Ordering.NONE
+        self.keeps_order = self._ordered = limits.ordering is not Ordering.NONE
         self._runs = limits.ordering.runs
         self.lanes = Lanes(limits, now_ns)
         self.schedule = LaneSchedule(limits)
@@ -47,26 +49,26 @@ class Queues:
         """Partition keys with an open record."""
         return len(self._keys)
 
-    @property
-    def keeps_order(self) -> bool:
-        """Whether the records of one partition key wait for each other: not where the service ignores keys."""
-        return self._ordered and not self.lanes.auto_distribution
-
     def find(self, record: Record) -> KeyQueue | None:
         """Return the queue that a new record would wait in behind others."""
         return self._keys.get(record.partition_key) if self.keeps_order else None
 
-    def append(self, record: Record) -> None:
-        """Queue a new record behind all of its key."""
-        key = (record.partition_key if self.keeps_order else None) or object()
-        key_queue = self._keys.get(key)
+    def append(self, record: Record, key_queue: KeyQueue | None, lane: Lane) -> None:
+        """Queue a new record behind all of its key.
+
+        Args:
+            record: the youngest.
+            key_queue: what `find` found for it.
+            lane: in which its hash key lies.
+        """
         if key_queue is None:
+            key = (record.partition_key if self.keeps_order else None) or object()
             key_queue = self._keys[key] = KeyQueue(key)
         key_queue.append(record)
         if key_queue.in_flight:
             return
         if key_queue.head is record:
-            self.schedule.enlist(key_queue, self.lanes.lane_of(record.hash_key))
+            self.schedule.enlist(key_queue, lane)
         elif self._runs:
             self.schedule.recount(key_queue)
 
@@ -101,6 +103,7 @@ class Queues:
     def relocate(self, shards: Sequence[Shard], now_ns: int, *, auto_shards: int) -> None:
         """Take over a new shard map: every ready key moves to its new lane."""
         self.lanes.learn(shards, now_ns, auto_shards=auto_shards)
+        self.keeps_order = self._ordered and not self.lanes.auto_distribution
         self.schedule.relocate(lambda key_queue: self.lanes.lane_of(key_queue.first.hash_key))
 
     def _landed(self, key_queue: KeyQueue) -> None:
@@ -132,9 +135,10 @@ class Queues:
 
 def queue_of(record: Record) -> KeyQueue:
     """Return the queue of an accepted record's key."""
-    if record.key_queue is None:
+    key_queue = record.key_queue
+    if key_queue is None:
         raise AssertionError("an accepted record has a queue")
-    return record.key_queue
+    return key_queue
 
 
 def lane_of_flight(record: Record) -> Lane:

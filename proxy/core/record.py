@@ -26,6 +26,11 @@ if TYPE_CHECKING:
     from proxy.core.key_queue import KeyQueue
 
 
+# A queued record with its key queue, dict entries, call and the transport's request: measured with a full buffer of
+# 200-byte records, each with a key and a connection of its own share (see ARCHITECTURE.md, "Bounds").
+RECORD_OVERHEAD_BYTES = 1024
+
+
 class State(IntEnum):
     """Where a record is; all but the first two are final."""
 
@@ -48,6 +53,9 @@ MOVES: dict[State, frozenset[State]] = {
     State.REJECTED: frozenset(),
 }
 
+# Looked up once: Python 3.11 finds a member of an Enum by way of its metaclass, several times for each record.
+_QUEUED = State.QUEUED
+
 
 class Record:
     """One data record, from its arrival to its outcome.
@@ -65,6 +73,7 @@ class Record:
     After the outcome, `state` is final and either `shard_id`, `sequence_number` and `encryption_type` are set
     (ACKNOWLEDGED) or `error_code` and `error_message` are (all others). `retry_after_ms` is when there may be room for
     a rejected record, 0 where that cannot be said; `call_ordinal` is the same for all accepted records of one call.
+    `held_bytes` is the memory that the record is counted with.
     """
 
     __slots__ = (
@@ -77,6 +86,7 @@ class Record:
         "error_message",
         "explicit_hash_key",
         "hash_key",
+        "held_bytes",
         "key_queue",
         "next",
         "on_outcome",
@@ -109,11 +119,12 @@ class Record:
         self.explicit_hash_key = explicit_hash_key
         self.sequence_number_for_ordering = sequence_number_for_ordering
         self.on_outcome = on_outcome
+        self.held_bytes = len(data) + RECORD_OVERHEAD_BYTES
         self.deadline_at_ns = 0
         self.attempts = 0
         self.call_ordinal = 0
         self.retry_after_ms = 0
-        self.state = State.QUEUED
+        self.state = _QUEUED
         self.key_queue: KeyQueue | None = None
         self.next: Record | None = None
         self.shard_id: str | None = None

@@ -32,6 +32,9 @@ if TYPE_CHECKING:
     from proxy.core.limits import StreamLimits
     from proxy.core.record import Record
 
+# Looked up once: Python 3.11 finds a member of an Enum by way of its metaclass, several times for each record.
+_IDLE, _TURNS, _WAITING = Place.IDLE, Place.TURNS, Place.WAITING
+
 
 class LaneSchedule:
     """The lanes of one stream in the order of their turns.
@@ -63,15 +66,16 @@ class LaneSchedule:
     def enlist(self, key_queue: KeyQueue, lane: Lane, *, front: bool = False) -> None:
         """List a key as ready in its lane: at the back, or in front when its record comes back from an attempt."""
         key_queue.lane = lane
-        lane.ready[key_queue] = None
+        ready, place = lane.ready, lane.place
+        ready[key_queue] = None
         self._count(key_queue, lane)
-        if lane.place is Place.TURNS:
-            self.ready_keys += 1
-        elif lane.place is Place.IDLE:
-            self._give_turn(lane)
         if front:
-            lane.ready.move_to_end(key_queue, last=False)
-        if front or len(lane.ready) == 1:
+            ready.move_to_end(key_queue, last=False)
+        if place is _TURNS:
+            self.ready_keys += 1
+        elif place is _IDLE:
+            self._give_turn(lane)
+        elif front or len(ready) == 1:
             self.reconsider(lane)
 
     def delist(self, key_queue: KeyQueue) -> None:
@@ -80,7 +84,7 @@ class LaneSchedule:
         if lane is None:
             raise AssertionError("a listed key has a lane")
         self._unlist(key_queue, lane)
-        if lane.place is Place.TURNS:
+        if lane.place is _TURNS:
             self.ready_keys -= 1
         self.reconsider(lane)
 
@@ -110,7 +114,7 @@ class LaneSchedule:
 
     def reconsider(self, lane: Lane) -> None:
         """Let a waiting lane look again: it waits for what was first before, which may have needed more tokens."""
-        if lane.place is Place.WAITING and lane.ready:
+        if lane.place is _WAITING and lane.ready:
             self._give_turn(lane)
 
     def wake(self, now_ns: int) -> bool:
@@ -118,17 +122,17 @@ class LaneSchedule:
         woken = False
         while self._waiting and self._waiting[0][0] <= now_ns:
             _, ordinal, lane = heappop(self._waiting)
-            if lane.place is not Place.WAITING or lane.wake_ordinal != ordinal:
+            if lane.place is not _WAITING or lane.wake_ordinal != ordinal:
                 continue  # it was given its turn before
             if lane.ready:
                 self._give_turn(lane)
                 woken = True
             else:
-                lane.place = Place.IDLE
+                lane.place = _IDLE
         return woken
 
     def _give_turn(self, lane: Lane) -> None:
-        lane.place = Place.TURNS
+        lane.place = _TURNS
         self._turns.append(lane)
         self.ready_keys += len(lane.ready)
 
@@ -146,9 +150,9 @@ class LaneSchedule:
             drained, ready = len(records), len(lane.ready)
             room_bytes, batch_is_full = self._drain_lane(lane, records, room_bytes, now_ns)
             self.ready_keys -= ready - len(lane.ready)
-            if lane.place is Place.TURNS:
+            if lane.place is _TURNS:
                 if not lane.ready:
-                    lane.place = Place.IDLE
+                    lane.place = _IDLE
                 elif batch_is_full and len(records) == drained:
                     self._turns.appendleft(lane)  # it gave nothing, so it is still its turn
                 else:
@@ -165,8 +169,7 @@ class LaneSchedule:
             key_queue = next(iter(lane.ready))
             record = key_queue.first
             size_bytes = record.size_bytes
-            ready_at_ns = lane.ready_at_ns(size_bytes)
-            if ready_at_ns > now_ns:
+            if (ready_at_ns := lane.ready_at_ns(size_bytes)) > now_ns:
                 self._wait(lane, ready_at_ns)
                 break
             if len(records) >= self._limits.batch_records_max or (records and size_bytes > room_bytes):
@@ -219,7 +222,7 @@ class LaneSchedule:
         grid_ns = max(self._limits.linger_ns, MILLISECOND_NS)
         wake_at_ns = -(-ready_at_ns // grid_ns) * grid_ns
         self.ready_keys -= len(lane.ready)
-        lane.place = Place.WAITING
+        lane.place = _WAITING
         self._ordinal += 1
         lane.wake_ordinal = self._ordinal
         heappush(self._waiting, (wake_at_ns, self._ordinal, lane))
@@ -231,7 +234,7 @@ class LaneSchedule:
             listed.extend(lane.ready)
             lane.ready.clear()
             lane.ready_records = lane.ready_bytes = 0
-            lane.place = Place.IDLE
+            lane.place = _IDLE
         self._turns.clear()
         self._waiting.clear()
         self.ready_keys = 0

@@ -40,6 +40,9 @@ if TYPE_CHECKING:
     from proxy.core.record import Record
     from proxy.core.verdicts import Verdict
 
+# Looked up once: Python 3.11 finds a member of an Enum by way of its metaclass, several times for each record.
+_QUEUED, _IN_FLIGHT = State.QUEUED, State.IN_FLIGHT
+
 # A shard that is at its limit refuses all that comes after: where it took one of the last records, it is not. A lane
 # with fewer records in a request has nothing else to tell.
 TAIL_OF_TROUBLE = 3
@@ -106,7 +109,7 @@ class Settlement:
         overdue_in_flight = False
         record = self._ledger.oldest
         while record is not None and record.deadline_at_ns <= now_ns:
-            if record.state is State.QUEUED:
+            if record.state is _QUEUED:
                 self._queues.discard(record)
                 self._ledger.expire(record, *self._last_cause(record, stream_name, now_ns))
             else:
@@ -134,22 +137,25 @@ class Settlement:
         """Give each record of a request that the service took its own outcome."""
         self._gate.succeeded()
         self._trouble = None
+        lanes = self._queues.lanes
         map_was_known = self._map_fetch.is_older_than(batch.sent_at_ns)
         # of each lane how many records in a row met trouble at the end of what it had in the request; more if all did
         tails: dict[Lane, int] = {}
         retried: list[Record] = []
         for record, result in zip(batch.records, answer.results, strict=True):
             lane = lane_of_flight(record)
-            if result.shard_id is not None and result.sequence_number is not None:
-                self._acknowledge(record, result.shard_id, result.sequence_number, answer.encryption_type)
+            shard_id, sequence_number = result.shard_id, result.sequence_number
+            if shard_id is not None and sequence_number is not None:
+                self._acknowledge(record, shard_id, sequence_number, answer.encryption_type)
                 tails[lane] = 0
-                if map_was_known and self._queues.lanes.contradicts(lane, result.shard_id):
+                if map_was_known and shard_id != lane.shard_id and lanes.contradicts(lane, shard_id):
                     self._ledger.counters.mispredicted_records += 1
                     self._map_fetch.doubt(batch.sent_at_ns, now_ns)
             elif self._is_trouble(record, result, lane):
                 tails[lane] = tails.get(lane, TAIL_OF_TROUBLE - 1) + 1
                 retried.append(record)
-        self._retry(self._without_settled(retried))
+        if retried:
+            self._retry(self._without_settled(retried))
         for lane, tail in tails.items():
             if tail >= TAIL_OF_TROUBLE:
                 self._back_off(lane, batch, now_ns)
@@ -163,7 +169,7 @@ class Settlement:
         self._ledger.counters.count_error(code)
         if code == verdicts.THROUGHPUT_EXCEEDED:
             lane.throttled(record.size_bytes)
-        if record.state is State.IN_FLIGHT:
+        if record.state is _IN_FLIGHT:
             if not verdict.retry:
                 self._ledger.refuse(record, code, result.error_message)
             else:
@@ -235,7 +241,7 @@ class Settlement:
             if last_shard_id == shard_id and (len(last), last) >= (len(sequence_number), sequence_number):
                 self._ledger.counters.sequence_regressions += 1
         key_queue.last_place = (shard_id, sequence_number)
-        if record.state is State.IN_FLIGHT:
+        if record.state is _IN_FLIGHT:
             self._ledger.acknowledge(record, shard_id, sequence_number, encryption_type)
         else:
             self._ledger.counters.late_acknowledgements += 1
@@ -267,7 +273,7 @@ class Settlement:
         """Let go of the records that expired while their request was out, and return the others."""
         alive: list[Record] = []
         for record in records:
-            if record.state is State.IN_FLIGHT:
+            if record.state is _IN_FLIGHT:
                 alive.append(record)
             else:
                 self._queues.release(record)
@@ -289,8 +295,6 @@ def _inversions(batch: Batch, answer: Answer) -> int:
     for record, result in zip(reversed(batch.records), reversed(answer.results), strict=True):
         if result.sequence_number is not None:
             passed.add(queue_of(record))
-        elif (
-            record.state is State.IN_FLIGHT and queue_of(record) in passed and verdict_of(result.error_code or "").retry
-        ):
+        elif record.state is _IN_FLIGHT and queue_of(record) in passed and verdict_of(result.error_code or "").retry:
             inversions += 1
     return inversions

@@ -45,14 +45,17 @@ class ShardMap:
     Args:
         shards: in any order. Overlaps (a parent still listed beside its children) resolve to the shard that starts
             last, and of those to the smallest; gaps resolve to None.
+
+    `starts` and `ends` are the bounds of the shards' ranges, both inclusive, in the order of `shard_ids`.
     """
 
-    __slots__ = ("_shards", "_starts")
+    __slots__ = ("_shards", "ends", "starts")
 
     def __init__(self, shards: Iterable[Shard]) -> None:
         # of shards that start together the smallest comes last and wins: a child against its parent
         self._shards = sorted(shards, key=lambda shard: (shard.starting_hash_key, -shard.ending_hash_key))
-        self._starts = [shard.starting_hash_key for shard in self._shards]
+        self.starts = [shard.starting_hash_key for shard in self._shards]
+        self.ends = [shard.ending_hash_key for shard in self._shards]
 
     @property
     def shard_ids(self) -> list[str]:
@@ -61,7 +64,7 @@ class ShardMap:
 
     def shard_id_of(self, hash_key: int) -> str | None:
         """Predict the shard of a hash key, or None where the map has a gap."""
-        index = bisect_right(self._starts, hash_key) - 1
+        index = bisect_right(self.starts, hash_key) - 1
         if index < 0:
             return None
         shard = self._shards[index]

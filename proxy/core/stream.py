@@ -23,7 +23,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from proxy.core import verdicts
-from proxy.core.admission import Admission, HeldBack
+from proxy.core.admission import Admission, Door, HeldBack
 from proxy.core.backoff import Backoff
 from proxy.core.batch import Batch
 from proxy.core.fetch import Fetch
@@ -179,14 +179,17 @@ class Stream:
         self._summary_fetch.want(now_ns, spread=True)  # few calls a second are allowed, for a whole account
         deadline_at_ns = now_ns + self._limits.delivery_timeout_ns
         self._call_ordinal += 1
-        door = self._admission.door(self._queues.keeps_order, several=len(records) > 1)
+        queues, ledger = self._queues, self._ledger
+        door = Door(self._admission, queues.keeps_order) if len(records) > 1 else self._admission
         rejected = 0
         for record in records:
-            refusal = door.refusal(record, now_ns)
+            lane = queues.lanes.lane_of(record.hash_key)
+            key_queue = queues.find(record)
+            refusal = door.refusal(record, key_queue, lane, now_ns)
             if refusal is None:
                 record.call_ordinal = self._call_ordinal
-                self._ledger.receive(record, deadline_at_ns)
-                self._queues.append(record)
+                ledger.receive(record, deadline_at_ns)
+                queues.append(record, key_queue, lane)
             else:
                 record.reject(refusal.code, refusal.message, refusal.retry_after_ms)
                 self._held_back = refusal.held_back or self._held_back

@@ -76,26 +76,31 @@ class ShardLimit:
         burst_ns: how much either bucket holds, as time.
         now_ns: the present.
 
-    The rates given are the nominal ones; `ratio` is what the buckets let flow of them.
+    The rates given are the nominal ones; `ratio` is what the buckets let flow of them. `unlimited` is set where there
+    is neither limit.
     """
 
-    __slots__ = ("_bytes_per_second", "_records_per_second", "bytes", "ratio", "records")
+    __slots__ = ("_bytes_per_second", "_records_per_second", "bytes", "ratio", "records", "unlimited")
 
     def __init__(self, records_per_second: int, bytes_per_second: int, burst_ns: int, now_ns: int) -> None:
         self._records_per_second = records_per_second
         self._bytes_per_second = bytes_per_second
         self.ratio = 1.0
+        self.unlimited = not (records_per_second or bytes_per_second)
         self.records = TokenBucket(records_per_second, burst_ns, now_ns)
         self.bytes = TokenBucket(bytes_per_second, burst_ns, now_ns)
 
     def ready_at_ns(self, size_bytes: int) -> int:
         """Return the instant from which a record of this size may go."""
+        if self.unlimited:
+            return self.records.empty_at_ns
         return max(self.records.ready_at_ns(1), self.bytes.ready_at_ns(size_bytes))
 
     def take(self, size_bytes: int, now_ns: int) -> None:
         """Take the tokens of one record from both buckets."""
-        self.records.take(1, now_ns)
-        self.bytes.take(size_bytes, now_ns)
+        if not self.unlimited:
+            self.records.take(1, now_ns)
+            self.bytes.take(size_bytes, now_ns)
 
     def cost_ms(self, records: int, size_bytes: int) -> float:
         """Return what records cost of the nominal limits, as time; nothing where there are none."""

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
     from proxy.core.record import Record
 
+# Looked up once: Python 3.11 finds a member of an Enum by way of its metaclass, several times for each record.
+_ACKNOWLEDGED = State.ACKNOWLEDGED
+
 # The errors that the service gives to single records of a PutRecords; every other one it gives to the whole request.
 PER_RECORD_CODES = frozenset({"ProvisionedThroughputExceededException", "InternalFailure"})
 
@@ -76,7 +79,7 @@ Answer = PutRecordOutput | PutRecordsOutput | Refusal
 def answer_of_put_record(records: Sequence[Record]) -> PutRecordOutput | Refusal:
     """Answer a call by its only record, whose state is final."""
     (record,) = records
-    if record.state is State.ACKNOWLEDGED:
+    if record.state is _ACKNOWLEDGED:
         return PutRecordOutput(record.shard_id, record.sequence_number, record.encryption_type)
     return Refusal(record.error_code or "InternalFailure", record.error_message, record.retry_after_ms)
 
@@ -112,6 +115,6 @@ def bytes_of(answer: Answer) -> int:
 
 
 def _result_of(record: Record) -> _Result:
-    if record.state is State.ACKNOWLEDGED:
+    if record.state is _ACKNOWLEDGED:
         return _Result(record.sequence_number, record.shard_id)
     return _Result(ErrorCode=record.error_code or "InternalFailure", ErrorMessage=record.error_message)

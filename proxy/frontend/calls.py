@@ -28,19 +28,17 @@ kept whole, its outcome being one: to take out the rest would leave a call that 
 next, whose halves could be told apart record by record only, for a saving that nobody asked for. A call that cannot be
 repeated, because it has no id, has no outcome that anybody could ask for: all that is still queued of it is taken out.
 
-There is a future for each attempt, and none for a record. Calls waited for and orphaned are as many as requests and
-records that are held anyway; what is undelivered is bounded here.
+There is an `Attempt` for each request, and nothing for a record. Calls waited for and orphaned are as many as requests
+and records that are held anyway; what is undelivered is bounded here.
 
 Must never know: HTTP, how records travel upstream.
 """
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import dataclass
-from functools import partial
 from hashlib import sha256
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from proxy.core.limits import SECOND_NS
 from proxy.frontend.answers import bytes_of, tells_of_a_written_record
@@ -54,6 +52,8 @@ if TYPE_CHECKING:
     from proxy.frontend.counters import FrontendCounters
     from proxy.frontend.identity import Identity
     from proxy.kinesis.http import Request
+
+ContextT = TypeVar("ContextT")
 
 # A call's own memory beside its answer's: objects, identity, digest.
 _CALL_BYTES = 1024
@@ -81,8 +81,42 @@ class UndeliveredLimits:
     keep_ns: int = 60 * SECOND_NS
 
 
-class ClientGone(Exception):  # noqa: N818 - a finding, not an error
-    """The client has left: there is nobody to answer."""
+class Attempt:
+    """One request that waits for a call's answer.
+
+    Args:
+        calls: its maker.
+        call: what it waits for.
+        deliver: called once: with the context and the answer, or None when there is nobody left to take it.
+        context: the caller's own.
+    """
+
+    __slots__ = ("_calls", "_context", "_deliver", "call", "ordinal")
+
+    def __init__(
+        self, calls: Calls, call: Call, deliver: Callable[[ContextT, Answer | None], None], context: ContextT
+    ) -> None:
+        self._calls = calls
+        self._context: Any = context
+        self._deliver: Callable[[Any, Answer | None], None] | None = deliver
+        self.call = call
+        self.ordinal = call.attempts = call.newest = call.attempts + 1
+
+    def answer(self) -> None:
+        """Take the answer of the call, which is settled."""
+        deliver, context = self._deliver, self._context
+        self._deliver = self._context = None
+        if deliver is not None:
+            self._calls.taken(self)
+            deliver(context, self.call.answer())
+
+    def leave(self) -> None:
+        """Note that the client has left, perhaps while its answer was being written."""
+        deliver, context = self._deliver, self._context
+        self._deliver = self._context = None
+        self._calls.left(self)
+        if deliver is not None:
+            deliver(context, None)
 
 
 class Call:
@@ -111,6 +145,7 @@ class Call:
         "records",
         "stream_arn",
         "stream_name",
+        "waiting",
     )
 
     def __init__(
@@ -124,8 +159,9 @@ class Call:
         self.stream_arn = stream_arn
         self.received_at_ns = received_at_ns
         self.records: Sequence[Record] = ()
-        self.attempts: dict[asyncio.Future[bool], None] = {}
-        self.newest: asyncio.Future[bool] | None = None
+        self.waiting: tuple[Attempt, ...] = ()
+        self.attempts = 0
+        self.newest = 0  # ordinal of the newest attempt, for as long as its client is there
         self.identity: Identity | None = None
         self.orphan_settled: Callable[[Call], None] | None = None
         self.kept_until_ns = 0
@@ -152,10 +188,10 @@ class Call:
         self._unsettled -= 1
         if self._unsettled:
             return
-        for attempt in self.attempts:
-            if not attempt.done():
-                attempt.set_result(True)
-        if not self.attempts and self.orphan_settled is not None:
+        waiting, self.waiting = self.waiting, ()
+        for attempt in waiting:
+            attempt.answer()
+        if not waiting and self.orphan_settled is not None:
             self.orphan_settled(self)
 
     def answer(self) -> Answer:
@@ -246,47 +282,46 @@ class Calls:
         if not call.settled and self._known.setdefault(identity, call) is call:
             call.identify(identity, body)
 
-    async def answer(self, call: Call, request: Request) -> Answer:
-        """Wait for a call's outcome on behalf of a request, and return the answer to write.
+    def attend(
+        self,
+        call: Call,
+        request: Request,
+        deliver: Callable[[ContextT, Answer | None], None],
+        context: ContextT,
+    ) -> None:
+        """Have a request wait for a call's answer.
 
-        Raises:
-            ClientGone: the request's client has left.
+        Args:
+            call: found or new.
+            request: tells when its client leaves.
+            deliver: called once, perhaps from inside here: with the answer, or with None if the client has left.
+            context: what else it is to be called with: a tuple costs a tenth of a closure.
         """
-        attempt: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-        request.on_gone = partial(self._left, call, attempt)
-        call.newest = attempt
+        attempt = Attempt(self, call, deliver, context)
+        request.on_gone = attempt.leave
         if call.settled:
-            attempt.set_result(True)
+            attempt.answer()
         else:
-            call.attempts[attempt] = None
-        try:
-            outcome_came = await attempt
-        except asyncio.CancelledError:
-            self._left(call, attempt)
-            raise
-        if not outcome_came or request.gone:
-            raise ClientGone
-        self._taken(call, attempt)
-        return call.answer()
+            call.waiting += (attempt,)
 
-    def _taken(self, call: Call, attempt: asyncio.Future[bool]) -> None:
+    def taken(self, attempt: Attempt) -> None:
         """Note that an attempt takes the answer of a settled call."""
-        if call.newest is attempt:
+        call = attempt.call
+        if call.newest == attempt.ordinal:
             self._forget(call)
-        elif call.newest is None:
+        elif not call.newest:
             self._keep(call)
 
-    def _left(self, call: Call, attempt: asyncio.Future[bool]) -> None:
-        """Note that an attempt's client has left, perhaps while its answer was being written."""
-        call.attempts.pop(attempt, None)
-        if call.newest is attempt:
-            call.newest = None
-        if not attempt.done():
-            attempt.set_result(False)
+    def left(self, attempt: Attempt) -> None:
+        """Note that an attempt's client has left."""
+        call = attempt.call
+        call.waiting = tuple(other for other in call.waiting if other is not attempt)
+        if call.newest == attempt.ordinal:
+            call.newest = 0
         if call.settled:
-            if call.newest is None:
+            if not call.newest:
                 self._keep(call)
-        elif not call.attempts:
+        elif not call.waiting:
             self._abandon(call)
 
     def _abandon(self, call: Call) -> None:

@@ -9,7 +9,9 @@ Must never know: sockets, how records travel upstream.
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 import structlog
@@ -17,7 +19,7 @@ import structlog
 from proxy.core.limits import SECOND_NS
 from proxy.frontend.answers import Refusal
 from proxy.frontend.authentication import require_stream_of_put, require_streams_of_request
-from proxy.frontend.calls import Calls, ClientGone, UndeliveredLimits
+from proxy.frontend.calls import Calls, UndeliveredLimits
 from proxy.frontend.counters import DENIED, DRAINING, INVALID, UNKNOWN_OPERATION, FrontendCounters
 from proxy.frontend.identity import identity_of
 from proxy.frontend.puts import ForwardAlone, PutPath
@@ -46,6 +48,7 @@ from proxy.log import Occasional
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from proxy.frontend.answers import Answer
     from proxy.frontend.authentication import Authentication
     from proxy.frontend.keys import InboundKey
     from proxy.frontend.puts import RecordQueue
@@ -145,23 +148,54 @@ class Frontend:
         try:
             operation = operation_of(request)
             key = self._caller_of(request, operation)
-            reply = await self._answer(operation, request, key)
-        except KinesisError as error:
-            reply = error_reply(request, error)
+            if operation in PUTS:
+                answered: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
+                try:
+                    self._put(operation, request, key, started_at_ns, partial(_resolve, answered))
+                except ForwardAlone:
+                    reply = await self._upstream.forward(operation, request)
+                else:
+                    return await self._answer_of(request, answered)
+            else:
+                reply = await self._forward(operation, request, key)
         except NotKinesis as finding:
             reply = finding.reply
         except AbortConnection:
             raise
-        except ClientGone:
-            self.counters.abandoned_requests += 1
-            return Reply(_STATUS_CLIENT_GONE, b"")
-        except Exception:
-            reply = error_reply(request, InternalFailure())
-            log.exception("request_failed", operation=operation, request_id=reply.headers[REQUEST_ID])
+        except Exception as error:  # noqa: BLE001 - a caller waits
+            reply = _error_reply(operation, request, error)
+        self._count(operation, reply, started_at_ns)
+        return reply
+
+    def start(self, request: Request, deliver: Callable[[Reply], None]) -> bool:
+        """Answer a put without a task of its own.
+
+        Args:
+            request: as for `handle`.
+            deliver: called once, perhaps from inside here; when the client has left, with a reply for nobody.
+
+        Returns:
+            Whether it is done; if not, the request is for `handle`, and nothing has happened.
+        """
+        started_at_ns = self._clock()
+        operation = UNKNOWN_OPERATION
+        try:
+            operation = operation_of(request)
+            if operation not in PUTS:
+                return False
+            self._put(operation, request, self._caller_of(request, operation), started_at_ns, deliver)
+        except (NotKinesis, ForwardAlone):
+            return False
+        except Exception as error:  # noqa: BLE001 - a caller waits
+            reply = _error_reply(operation, request, error)
+            self._count(operation, reply, started_at_ns)
+            deliver(reply)
+        return True
+
+    def _count(self, operation: str, reply: Reply, started_at_ns: int) -> None:
         if reply.status >= _STATUS_FAULT:
             self._report_fault(operation, reply)
         self.counters.count_request(operation, reply.status, (self._clock() - started_at_ns) / SECOND_NS)
-        return reply
 
     def _report_fault(self, operation: str, reply: Reply) -> None:
         """Log that a caller is told of a fault of ours or the service's, the first at once and then now and again."""
@@ -182,15 +216,7 @@ class Frontend:
                 self.counters.rejected_records[DENIED] += 1
             raise
 
-    async def _answer(self, operation: str, request: Request, key: InboundKey | None) -> Reply:
-        if operation in PUTS:
-            try:
-                return await self._put(operation, request, key)
-            except ForwardAlone:
-                return await self._upstream.forward(operation, request)
-            except KinesisError as error:
-                self.counters.rejected_records[DENIED if isinstance(error, AccessDeniedException) else INVALID] += 1
-                raise
+    async def _forward(self, operation: str, request: Request, key: InboundKey | None) -> Reply:
         if operation in NEVER_FORWARDED:
             raise UnknownOperationException(NEVER_FORWARDED[operation])
         forwarded = self._settings.forwarded_operations
@@ -200,27 +226,88 @@ class Frontend:
         require_streams_of_request(key, operation, request)
         return await self._upstream.forward(operation, request)
 
-    async def _put(self, operation: str, request: Request, key: InboundKey | None) -> Reply:
+    def _put(
+        self,
+        operation: str,
+        request: Request,
+        key: InboundKey | None,
+        started_at_ns: int,
+        deliver: Callable[[Reply], None],
+    ) -> None:
+        """Queue a put, or join the call that it repeats, and have the answer delivered.
+
+        Raises:
+            KinesisError: it cannot be taken.
+            ForwardAlone: it is for upstream to decide.
+        """
+        waiting = operation, request, started_at_ns, deliver
         if request.gone:
-            raise ClientGone
-        codec = codec_of(request)
-        put: PutRecordInput | PutRecordsInput
-        if operation == PUT_RECORD:
-            put = parse_put_record(request.body, codec)
-        else:
-            put = parse_put_records(request.body, codec)
-        require_stream_of_put(key, operation, put)
-        identity = identity_of(request, operation, key)
-        call = None if identity is None else self._calls.find(identity, request)
-        if call is None:
-            if self.draining:
-                self.counters.rejected_records[DRAINING] += len(put.entries) if isinstance(put, PutRecordsInput) else 1
-                return _refusal_reply(request, _SHUTTING_DOWN)
-            call = self._puts.queue(put)
-            if identity is not None:
-                self._calls.add(call, identity, request.body)
-        answer = await self._calls.answer(call, request)
-        return _refusal_reply(request, answer) if isinstance(answer, Refusal) else ok_reply(request, answer)
+            self._answered(waiting, None)
+            return
+        try:
+            codec = codec_of(request)
+            put: PutRecordInput | PutRecordsInput
+            if operation == PUT_RECORD:
+                put = parse_put_record(request.body, codec)
+            else:
+                put = parse_put_records(request.body, codec)
+            require_stream_of_put(key, operation, put)
+            identity = identity_of(request, operation, key)
+            call = None if identity is None else self._calls.find(identity, request)
+            if call is None:
+                if self.draining:
+                    records = len(put.entries) if isinstance(put, PutRecordsInput) else 1
+                    self.counters.rejected_records[DRAINING] += records
+                    self._answered(waiting, _SHUTTING_DOWN)
+                    return
+                call = self._puts.queue(put)
+                if identity is not None:
+                    self._calls.add(call, identity, request.body)
+        except KinesisError as error:
+            self.counters.rejected_records[DENIED if isinstance(error, AccessDeniedException) else INVALID] += 1
+            raise
+        self._calls.attend(call, request, self._answered, waiting)
+
+    def _answered(self, waiting: _Waiting, answer: Answer | None) -> None:
+        """Write the reply to a put whose outcome has come; None if its client has left."""
+        operation, request, started_at_ns, deliver = waiting
+        if answer is None:
+            self.counters.abandoned_requests += 1
+            deliver(Reply(_STATUS_CLIENT_GONE, b""))
+            return
+        try:
+            reply = _refusal_reply(request, answer) if isinstance(answer, Refusal) else ok_reply(request, answer)
+        except Exception as error:  # noqa: BLE001 - a caller waits
+            reply = _error_reply(operation, request, error)
+        self._count(operation, reply, started_at_ns)
+        deliver(reply)
+
+    @staticmethod
+    async def _answer_of(request: Request, answered: asyncio.Future[Reply]) -> Reply:
+        """Wait for a reply in a task, which its transport may end."""
+        try:
+            return await answered
+        except asyncio.CancelledError:
+            request.leave()
+            raise
+
+
+# A put whose outcome is to come: its operation, its request, when it came, and where its reply goes.
+_Waiting = tuple[str, "Request", int, "Callable[[Reply], None]"]
+
+
+def _resolve(answered: asyncio.Future[Reply], reply: Reply) -> None:
+    if not answered.done():
+        answered.set_result(reply)
+
+
+def _error_reply(operation: str, request: Request, error: Exception) -> Reply:
+    """Answer a request that came to an error: the service's, or a defect of ours, which goes into the log."""
+    if isinstance(error, KinesisError):
+        return error_reply(request, error)
+    reply = error_reply(request, InternalFailure())
+    log.error("request_failed", operation=operation, request_id=reply.headers[REQUEST_ID], exc_info=error)
+    return reply
 
 
 def _refusal_reply(request: Request, refusal: Refusal) -> Reply:

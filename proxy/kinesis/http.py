@@ -60,3 +60,6 @@ class AbortConnection(Exception):  # noqa: N818 - an order to the transport, not
 
 
 Handler = Callable[[Request], Awaitable[Reply]]
+
+# Answers a put by calling what it is given, once; returns False where it cannot, and has done nothing then.
+PutStarter = Callable[[Request, Callable[[Reply], None]], bool]

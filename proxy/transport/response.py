@@ -39,7 +39,7 @@ class RawResponse(web.StreamResponse):
 
     def __init__(self, reply: Reply, *, close: bool, written: Callable[[], None] | None = None) -> None:
         super().__init__(status=reply.status)
-        self._head = _head_of(reply)
+        self._head = head_of(reply)
         self._reply = reply
         self._written = written
         self._paced_body: memoryview | None = None
@@ -83,7 +83,7 @@ class RawResponse(web.StreamResponse):
             self._written()
 
 
-def _head_of(reply: Reply) -> bytes:
+def head_of(reply: Reply) -> bytes:
     """Encode status line and headers, without the empty line."""
     headers = "".join([f"{name}: {value}\r\n" for name, value in reply.headers.items()])
     if headers.count("\n") != len(reply.headers) or headers.count("\r") != len(reply.headers):

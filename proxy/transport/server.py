@@ -18,11 +18,12 @@ from proxy.transport.arrival import Arrival
 from proxy.transport.exchanges import Exchanges
 from proxy.transport.http1 import Http1Server
 from proxy.transport.http2 import Http2Connection, Http2Server
+from proxy.transport.lean import LeanConnection
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from proxy.kinesis.http import Handler
+    from proxy.kinesis.http import Handler, PutStarter
     from proxy.transport.arrival import Connection
     from proxy.transport.http1 import Http1Connection
     from proxy.transport.limits import HttpLimits
@@ -49,6 +50,7 @@ class HttpServer:
         limits: of connections and requests.
         tls: makes connections secure; None leaves them plain.
         random_share: 0..1, for jitter.
+        start_put: answers puts without a task, in the lean lane; None does without one.
 
     Call `start`, and at the end `stop_listening` (answers then ask the client to close) and `close`.
     """
@@ -59,11 +61,13 @@ class HttpServer:
         limits: HttpLimits,
         tls: ServerTls | None = None,
         random_share: Callable[[], float] = random.random,
+        start_put: PutStarter | None = None,
     ) -> None:
         self.limits = limits
         self.connections_refused = 0
         self._tls = tls
         self._random_share = random_share
+        self._start_put = start_put
         self._exchanges = Exchanges(handler, limits)
         self._http1 = Http1Server(self._exchanges, limits, self.lost)
         self._http2 = Http2Server(self._exchanges, limits, self.lost)
@@ -142,16 +146,25 @@ class HttpServer:
         """Forget a connection."""
         self._connections.discard(connection)
 
-    def speaks_http1(self, arrival: Arrival) -> Http1Connection:
+    def speaks_http1(self, arrival: Arrival) -> LeanConnection | Http1Connection:
         """Make the protocol that takes over from an arrival."""
-        return self._replace(arrival, self._http1.connection(self._retires_at()))
+        retires_at, start_put = self._retires_at(), self._start_put
+        if start_put is None:
+            return self._replace(arrival, self._http1.connection(retires_at))
+        return self._replace(arrival, LeanConnection(self, start_put, self._exchanges, self.limits, retires_at))
+
+    def speaks_unusual_http1(self, connection: LeanConnection) -> Http1Connection:
+        """Make the protocol that takes over from the lean lane."""
+        successor = self._http1.connection(connection.retires_at)
+        successor.retiring = connection.retiring
+        return self._replace(connection, successor)
 
     def speaks_http2(self, arrival: Arrival) -> Http2Connection:
         """Make the protocol that takes over from an arrival."""
         return self._replace(arrival, self._http2.connection(self._retires_at()))
 
-    def _replace(self, arrival: Arrival, connection: C) -> C:
-        self._connections.discard(arrival)
+    def _replace(self, predecessor: Connection, connection: C) -> C:
+        self._connections.discard(predecessor)
         self._connections.add(connection)
         return connection
 

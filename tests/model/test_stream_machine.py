@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from proxy.core.batch import Answer, Batch, Failure, Written
-from proxy.core.buffer import RECORD_OVERHEAD_BYTES, Buffer
+from proxy.core.buffer import Buffer
 from proxy.core.hashing import HASH_KEY_MAX, hash_key_of
 from proxy.core.limits import MILLISECOND_NS, SECOND_NS, StreamLimits
-from proxy.core.record import Record, State
+from proxy.core.record import RECORD_OVERHEAD_BYTES, Record, State
 from proxy.core.shard_map import Shard, StreamSummary
 from proxy.core.stream import Stream
 from tests.support.invariants import check_after_poll, check_stream

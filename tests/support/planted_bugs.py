@@ -139,10 +139,12 @@ def overtakes_an_expired_head(self: Stream, now_ns: int) -> list[Batch]:
 
 
 @_bug(Door, "refusal", Rule.ORDER)
-def door_lets_the_younger_pass(self: Door, record: Record, now_ns: int) -> object:
+def door_lets_the_younger_pass(
+    self: Door, record: Record, key_queue: KeyQueue | None, lane: Lane, now_ns: int
+) -> object:
     """A record is taken although an older one of its key and call was not."""
     self._refused.clear()
-    return _refusal(self, record, now_ns)
+    return _refusal(self, record, key_queue, lane, now_ns)
 
 
 _refusal = Door.refusal

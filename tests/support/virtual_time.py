@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import selectors
+from math import ceil
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
@@ -51,8 +52,11 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
         return self._now_ns
 
     def advance(self, seconds: float) -> None:
-        """Move time on by a timeout that the loop computed, rounded up to whole microseconds."""
-        self._now_ns += -(-int(seconds * 1e9) // 1_000) * 1_000
+        """Move time on by a timeout that the loop computed, rounded up to whole microseconds.
+
+        Up, always: a timer that is due in less than a nanosecond would otherwise never be, and the loop turn for ever.
+        """
+        self._now_ns += ceil(seconds * 1e6) * 1_000
 
 
 def run(main: Coroutine[object, object, T], *, debug: bool = False) -> T:

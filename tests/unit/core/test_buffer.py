@@ -2,7 +2,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from proxy.core.buffer import RECORD_OVERHEAD_BYTES, Buffer
+from proxy.core.buffer import Buffer
+from proxy.core.record import RECORD_OVERHEAD_BYTES
 from tests.unit.core.builders import record_of
 
 if TYPE_CHECKING:

@@ -4,9 +4,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from proxy.core.buffer import RECORD_OVERHEAD_BYTES, Buffer
+from proxy.core.buffer import Buffer
 from proxy.core.ledger import IllegalMoveError, Ledger
-from proxy.core.record import Record, State
+from proxy.core.record import RECORD_OVERHEAD_BYTES, Record, State
 from tests.unit.core.builders import MS, SECOND, record_of
 
 if TYPE_CHECKING:

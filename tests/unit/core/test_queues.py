@@ -17,7 +17,7 @@ def queues_of(*records: Record) -> Queues:
     queues = Queues(unlimited(), 0)
     queues.relocate(shards_of(2), 0, auto_shards=0)
     for record in records:
-        queues.append(record)
+        queues.append(record, queues.find(record), queues.lanes.lane_of(record.hash_key))
     return queues
 
 
@@ -36,7 +36,7 @@ def test_a_record_that_comes_while_its_key_is_muted_waits() -> None:
     first, second = record_of("a"), record_of("a")
     queues = queues_of(first)
     queues.schedule.drain(0)
-    queues.append(second)
+    queues.append(second, queues.find(second), queues.lanes.lane_of(second.hash_key))
     assert queues.schedule.drain(0) == []
 
 
@@ -46,7 +46,7 @@ def test_a_reenqueued_record_goes_before_everything_younger_of_its_key() -> None
     queues = queues_of(first, second)
     queues.schedule.drain(0)
     first.attempts = 1
-    queues.append(other)
+    queues.append(other, queues.find(other), queues.lanes.lane_of(other.hash_key))
     queues.reenqueue(first)
     assert queues.schedule.drain(0) == [first, other]
     queues.release(first)
@@ -124,7 +124,7 @@ def test_ready_keys_move_to_the_lanes_of_a_new_map() -> None:
     ready, flying = record_of("a", hash_key=HASH_KEY_MAX), record_of("b", hash_key=HASH_KEY_MAX)
     queues = queues_of(flying)
     queues.schedule.drain(0)
-    queues.append(ready)
+    queues.append(ready, queues.find(ready), queues.lanes.lane_of(ready.hash_key))
     queues.relocate(shards_of(4), 0, auto_shards=0)
     assert queues.schedule.drain(0) == [ready]
     assert lane_of_flight(ready).shard_id == shard_id_of(3)
@@ -170,7 +170,8 @@ def test_a_record_that_was_never_accepted_has_no_queue() -> None:
     with pytest.raises(AssertionError):
         queue_of(record_of())
     record = record_of()
-    Queues(unlimited(), 0).append(record)
+    queues = Queues(unlimited(), 0)
+    queues.append(record, queues.find(record), queues.lanes.lane_of(record.hash_key))
     queue_of(record).lane = None
     with pytest.raises(AssertionError):
         lane_of_flight(record)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from proxy.core.buffer import RECORD_OVERHEAD_BYTES, Buffer
-from proxy.core.record import State
+from proxy.core.buffer import Buffer
+from proxy.core.record import RECORD_OVERHEAD_BYTES, State
 from tests.unit.core.builders import (
     MS,
     SECOND,

@@ -1,0 +1,431 @@
+"""The quick way for plain puts over HTTP/1.1: complete requests, answered one after the other without a task.
+
+A connection begins here and stays for as long as everything on it is plain: `POST /`, a body of announced length, one
+request at a time, nothing asked of the connection itself, an operation that its handler answers by callback. At the
+first request that is not plain, what came of it goes to aiohttp's protocol, byte for byte, and with it the connection,
+for good. So nothing is decided here that is decided there as well: sizes and times are limited here only while a plain
+request arrives, and a refusal is the other's to write.
+
+    IDLE ──all of a request──> ANSWERING ──answer written──> IDLE
+     │ └──a part──> COLLECTING ──rest──┘
+     └── COLLECTING ── ANSWERING that has not begun ──not plain──> aiohttp
+
+The parser is llhttp, as aiohttp's is. A request counts as plain only if the parser's end of it is the end of what was
+received, by its empty line and its announced length: wherever two parsers could disagree, there is one.
+
+Must never know: operations, streams, upstreams.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Protocol, TypeVar, cast, overload
+
+import httptools
+import structlog
+
+from proxy.kinesis.http import Reply, Request
+from proxy.transport.response import head_of
+from proxy.transport.sockets import StuckWatch
+
+if TYPE_CHECKING:
+    from proxy.kinesis.http import PutStarter
+    from proxy.transport.exchanges import Exchanges
+    from proxy.transport.limits import HttpLimits
+
+T = TypeVar("T")
+
+log = structlog.get_logger(__name__)
+
+_BEGINNING = b"POST / HTTP/1.1\r\n"
+_END_OF_HEAD = b"\r\n\r\n"
+# What a header may not ask for here; `connection` may ask for what it gets anyway.
+_UNUSUAL = frozenset({"transfer-encoding", "expect", "upgrade", "te", "trailer"})
+_CONNECTION = "connection"
+_CONTENT_LENGTH = "content-length"
+_HEADERS_MAX = 128
+# aiohttp's limit on one line; a head that is no longer has none that is.
+_HEAD_BYTES_MAX = 8190
+_TIMED_OUT = Reply(408, b"")
+# Ends of a head.
+_KEEP = b"\r\n"
+_CLOSE = b"Connection: close\r\n\r\n"
+
+
+class Host(Protocol):
+    """The server, as a lean connection sees it."""
+
+    def speaks_unusual_http1(self, connection: LeanConnection) -> asyncio.Protocol:
+        """Make the protocol that takes over."""
+
+    def lost(self, connection: LeanConnection) -> None:
+        """Forget a connection."""
+
+
+class _Message:
+    """What the parser says of one request; it calls what it finds here."""
+
+    __slots__ = ("body", "complete", "headers", "on_body", "on_header", "received")
+
+    def __init__(self) -> None:
+        self.received: dict[bytes, bytes] = {}
+        self.body: list[bytes] = []
+        self.complete = 0
+        # the methods of built-in types are called faster than any of ours
+        self.on_header = self.received.__setitem__
+        self.on_body = self.body.append
+
+    def on_message_complete(self) -> None:
+        """Count the end of a request."""
+        self.complete += 1
+
+    def clear(self) -> None:
+        """Forget the request."""
+        self.received.clear()
+        self.body.clear()
+        self.complete = 0
+
+
+class _Shape:
+    """Which headers a client sends, and how it writes their names: the same in all of its requests.
+
+    Args:
+        names: as they were sent, in their order.
+    """
+
+    __slots__ = ("connection", "index", "names", "plain")
+
+    def __init__(self, names: tuple[bytes, ...]) -> None:
+        self.names = names
+        self.index: dict[str, bytes] = {}
+        for name in names:
+            text = name.decode("ascii", "surrogateescape")
+            self.index[text.lower()] = name
+        distinct = len(self.index) == len(names)
+        self.connection = self.index.get(_CONNECTION)
+        self.plain = (
+            distinct
+            and len(names) <= _HEADERS_MAX
+            and _CONTENT_LENGTH in self.index
+            and _UNUSUAL.isdisjoint(self.index)
+        )
+
+
+_NO_SHAPE = _Shape(())
+
+
+class Headers(Mapping[str, str]):
+    """The headers of a plain request, by name in any case, decoded when they are asked for.
+
+    Args:
+        received: names and values as they were sent.
+        index: the names in lower case, and how they were sent.
+    """
+
+    __slots__ = ("_index", "_received")
+
+    def __init__(self, received: dict[bytes, bytes], index: dict[str, bytes]) -> None:
+        self._received = received
+        self._index = index
+
+    @overload
+    def get(self, name: str, /) -> str | None: ...
+    @overload
+    def get(self, name: str, /, default: str | T) -> str | T: ...
+    def get(self, name: str, /, default: str | T | None = None) -> str | T | None:
+        """Return a header's value; `Mapping.get` raises and catches where there is none."""
+        sent = self._index.get(name) or self._index.get(name.lower())
+        return default if sent is None else self._received[sent].decode("utf-8", "surrogateescape")
+
+    def __getitem__(self, name: str) -> str:
+        """Return a header's value."""
+        value = self.get(name)
+        if value is None:
+            raise KeyError(name)
+        return value
+
+    def __iter__(self) -> Iterator[str]:
+        """Give the names as they were sent."""
+        return (name.decode("utf-8", "surrogateescape") for name in self._received)
+
+    def __len__(self) -> int:
+        """Return how many there are."""
+        return len(self._received)
+
+
+class LeanConnection(asyncio.Protocol):
+    """One connection whose requests are plain so far.
+
+    Args:
+        host: the server.
+        start_put: answers a request, or leaves it to the handler.
+        exchanges: of the server as a whole.
+        limits: likewise.
+        retires_at: from this instant of the loop on the client is asked to go.
+    """
+
+    __slots__ = (
+        "_arriving",
+        "_early",
+        "_exchanges",
+        "_held_bytes",
+        "_host",
+        "_limits",
+        "_lost",
+        "_message",
+        "_parser",
+        "_pieces",
+        "_replied",
+        "_request",
+        "_shape",
+        "_since",
+        "_start_put",
+        "_stuck",
+        "_transport",
+        "_writing_paused",
+        "retires_at",
+        "retiring",
+        "served",
+    )
+
+    def __init__(
+        self, host: Host, start_put: PutStarter, exchanges: Exchanges, limits: HttpLimits, retires_at: float
+    ) -> None:
+        self.retires_at = retires_at
+        self.retiring = False
+        self.served = 0
+        self._host = host
+        self._start_put = start_put
+        self._exchanges = exchanges
+        self._limits = limits
+        self._transport: asyncio.Transport | None = None
+        self._message = _Message()
+        self._parser = httptools.HttpRequestParser(self._message)
+        self._shape = _NO_SHAPE
+        # of a request that is arriving
+        self._pieces: list[bytes] = []
+        self._held_bytes = 0
+        # of the one in progress: itself, whether its answer is made, and what came after it
+        self._request: Request | None = None
+        self._replied = False
+        self._early = b""
+        self._writing_paused = False
+        # what the last sweep saw of it, and since when that has not changed
+        self._arriving = (-1, False, False)
+        self._since = 0.0
+        self._stuck = StuckWatch(limits)
+        self._lost: asyncio.Future[None] | None = None
+
+    # What the transport calls
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Keep the transport."""
+        self._transport = cast("asyncio.Transport", transport)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """Tell whoever makes an answer that it will reach nobody."""
+        del exc
+        self._transport = None
+        self._release()
+        request, replied = self._request, self._replied
+        if request is not None:
+            request.leave()
+            if replied:
+                self._ended()
+        if self._lost is not None and not self._lost.done():
+            self._lost.set_result(None)
+        self._host.lost(self)
+
+    def pause_writing(self) -> None:
+        """Note that the client does not take its answer."""
+        self._writing_paused = True
+
+    def resume_writing(self) -> None:
+        """Note that it has."""
+        self._writing_paused = False
+        if self._replied:
+            self._ended()
+
+    def data_received(self, data: bytes) -> None:
+        """Take bytes: all of a request, as a rule."""
+        if self._request is not None:
+            self._keep_for_later(data)
+            return
+        message = self._message
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserError:
+            self._hand_over(b"".join((*self._pieces, data)))
+            return
+        if not message.complete:
+            self._collect(data)
+            return
+        if self._pieces:
+            self._pieces.append(data)
+            data = b"".join(self._pieces)
+        body = message.body[0] if len(message.body) == 1 else b"".join(message.body)
+        end = data.find(_END_OF_HEAD) + len(_END_OF_HEAD)
+        if message.complete > 1 or len(data) - end != len(body) or not self._is_plain(data, end):
+            self._hand_over(data)
+            return
+        request = Request("POST", "/", Headers(message.received.copy(), self._shape.index), body)
+        message.clear()
+        self._answer(request, data)
+
+    # The way of a request
+
+    def _is_plain(self, data: bytes, end: int) -> bool:
+        """Tell whether a head asks for nothing but its request's answer."""
+        received = self._message.received
+        names = tuple(received)
+        shape = self._shape
+        if names != shape.names:
+            shape = self._shape = _Shape(names)
+        return (
+            shape.plain
+            and end <= _HEAD_BYTES_MAX
+            and data.startswith(_BEGINNING)
+            # each line but the first and the empty one is a header, and none came twice
+            and data.count(b"\n", 0, end) == len(names) + 2
+            and (shape.connection is None or received[shape.connection].lower() == b"keep-alive")
+        )
+
+    def _collect(self, data: bytes) -> None:
+        """Keep a part of a request, if it is plain so far and there is room for it."""
+        self._pieces.append(data)
+        if not (self._hold(len(data)) if self._held_bytes else self._begins_well()):
+            self._hand_over(b"".join(self._pieces))
+
+    def _begins_well(self) -> bool:
+        """Tell whether a request whose body is not complete can be one for here."""
+        head = b"".join(self._pieces)
+        if not head.startswith(_BEGINNING[: len(head)]):
+            return False
+        end = head.find(_END_OF_HEAD)
+        if end < 0:
+            return len(head) <= _HEAD_BYTES_MAX
+        if not self._is_plain(head, end + len(_END_OF_HEAD)):
+            return False
+        announced = self._message.received[self._shape.index[_CONTENT_LENGTH]]
+        return announced.isdigit() and int(announced) <= self._limits.request_bytes_max and self._hold(len(head))
+
+    def _hold(self, size_bytes: int) -> bool:
+        if not self._exchanges.hold(size_bytes):
+            return False
+        self._held_bytes += size_bytes
+        return True
+
+    def _answer(self, request: Request, data: bytes) -> None:
+        """Have a request answered, here or, where that needs more, by the protocol that can."""
+        exchanges = self._exchanges
+        if exchanges.draining or self.retiring or len(request.body) > self._limits.request_bytes_max:
+            self._hand_over(data)
+            return
+        self._request = request
+        exchanges.begin()
+        if not self._start_put(request, self._reply):
+            exchanges.end()
+            self._request = None
+            self._hand_over(data)
+
+    def _reply(self, reply: Reply) -> None:
+        """Write the answer to the request in progress."""
+        transport = self._transport
+        if transport is None:
+            self._ended()
+            return
+        self._replied = True
+        try:
+            head = head_of(reply)
+        except ValueError:
+            log.exception("reply_cannot_be_sent")
+            reply = Reply(500, b"")
+            head = head_of(reply)
+        if self._exchanges.draining or self.retiring:
+            transport.write(head + _CLOSE + reply.body)
+            transport.close()
+        else:
+            transport.write(head + _KEEP + reply.body)
+        if not self._writing_paused:
+            self._ended()
+
+    def _ended(self) -> None:
+        """Go on to the next request: the answer to this one is written, or there is nobody to take it."""
+        self._request = None
+        self._replied = False
+        self.served += 1
+        self._exchanges.end()
+        self._release()
+        transport = self._transport
+        if self._early and transport is not None and not transport.is_closing():
+            early, self._early = self._early, b""
+            transport.resume_reading()
+            self.data_received(early)
+
+    def _release(self) -> None:
+        """Give back what was held of a request that has arrived, or will not."""
+        self._pieces.clear()
+        if self._held_bytes:
+            self._exchanges.release(self._held_bytes)
+            self._held_bytes = 0
+
+    def _keep_for_later(self, data: bytes) -> None:
+        """Keep what comes before the last request is answered, and take no more: it is one read of the socket."""
+        self._early += data
+        if self._transport is not None:
+            self._transport.pause_reading()
+
+    def _hand_over(self, data: bytes) -> None:
+        """Leave the connection to aiohttp's protocol, and with it all that was received and is not answered."""
+        self._release()
+        transport, self._transport = self._transport, None
+        if transport is None:
+            return
+        successor = self._host.speaks_unusual_http1(self)
+        transport.set_protocol(successor)
+        successor.connection_made(transport)
+        successor.data_received(data)
+
+    # What the server calls
+
+    def sweep(self, now: float) -> None:
+        """Cut what takes too long, by the loop's clock."""
+        transport = self._transport
+        if transport is None:
+            return
+        if self._stuck.is_stuck(transport, now, writable=not self._writing_paused):
+            transport.abort()
+            return
+        self.retiring = self.retiring or now >= self.retires_at
+        arriving = (self.served, bool(self._pieces), self._held_bytes > 0)
+        if self._request is not None or arriving != self._arriving:
+            self._arriving = arriving
+            self._since = now
+            return
+        lasts = now - self._since
+        if not self._pieces:
+            if lasts > self._limits.idle_seconds:
+                transport.close()
+        elif not self._held_bytes:
+            if lasts > self._limits.header_seconds:
+                transport.abort()
+        elif lasts > self._limits.body_seconds:
+            transport.write(head_of(_TIMED_OUT) + _CLOSE)
+            transport.close()
+
+    async def end(self, flush_seconds: float) -> None:
+        """Close the connection, and give up what does not leave within a time."""
+        transport = self._transport
+        if transport is None:
+            return
+        self._lost = asyncio.get_running_loop().create_future()
+        if self._request is not None and not self._replied:
+            transport.abort()
+        else:
+            transport.close()
+        try:
+            async with asyncio.timeout(flush_seconds):
+                await self._lost
+        except TimeoutError:
+            transport.abort()
