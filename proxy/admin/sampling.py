@@ -222,7 +222,7 @@ class History:
     def stream_wait_ms(self, identity: str, quantile: float) -> float | None:
         """Return a quantile of how long a stream's records waited for their first attempt."""
         first, last = _pair(*self._over(QUANTILE_SAMPLES), identity)
-        return quantile_ms(self.bounds, first.waits, last.waits, quantile) if last.waits else None
+        return quantile_ms(self.bounds, first.waits, last.waits, quantile) if first.waits != last.waits else None
 
     def process_rates(self) -> dict[str, float]:
         """Return how much the process's counts grew a second."""
@@ -286,6 +286,8 @@ def _process_rates(before: Sample, after: Sample) -> dict[str, float]:
 
 
 def _rates(first: StreamSample, last: StreamSample, seconds: float) -> dict[str, float]:
+    if first == last:
+        return _NO_RATES  # of many streams most are quiet
     batches = last.batches - first.batches
     return {
         "received": round((last.received - first.received) / seconds, 1),
@@ -302,3 +304,18 @@ def _rates(first: StreamSample, last: StreamSample, seconds: float) -> dict[str,
 def _seconds(before: Sample, after: Sample) -> float:
     """Return the time between two samples, never nothing: then nothing has grown either."""
     return max(after.at_ns - before.at_ns, 1) / SECOND_NS
+
+
+_NO_RATES = dict.fromkeys(
+    (
+        "received",
+        "received_bytes",
+        "delivered",
+        "delivered_bytes",
+        "throttled",
+        "failed",
+        "batches",
+        "records_per_batch",
+    ),
+    0.0,
+)

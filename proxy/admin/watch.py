@@ -10,6 +10,7 @@ Partition keys and data are in none of it.
 from __future__ import annotations
 
 import asyncio
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +30,7 @@ from proxy.admin.sampling import (
     sample_stream,
 )
 from proxy.admin.shards import ShardWatch, survey
-from proxy.admin.status import describe_records
+from proxy.admin.status import describe_records, describe_records_of
 from proxy.core.counters import LATENCY_BOUNDS_SECONDS
 from proxy.core.token_bucket import TokenBucket
 from proxy.frontend.handler import PUTS
@@ -45,8 +46,10 @@ if TYPE_CHECKING:
 TICK_SECONDS = 1.0
 # A sample may take this share of the time; where it takes longer than a tick's share, ticks are further apart.
 SAMPLING_RATIO_MAX = 0.005
-# So may making documents; while this is used up, viewers get those of before.
+# So may making documents, on the average of some seconds; while this is used up, viewers get those of before.
 MAKING_RATIO_MAX = 0.02
+MAKING_BURST_NS = 5 * SECOND_NS
+OLDER_DOCUMENTS_MAX = 64
 # Twenty viewers, each with a stream opened; more of them see less often what is new.
 ANSWERS_PER_SECOND_MAX = 40
 # Points that come with the present, so that a viewer may miss some.
@@ -84,29 +87,33 @@ class Watch:
     Args:
         sources: what is watched.
         clock: monotonic nanoseconds.
+        cost_clock: nanoseconds of processor time: what waits for a processor costs the proxy nothing.
 
     Call `start` on the running loop, and `stop` at the end.
     """
 
-    def __init__(self, sources: Sources, clock: Callable[[], int]) -> None:
+    def __init__(
+        self, sources: Sources, clock: Callable[[], int], cost_clock: Callable[[], int] = time.thread_time_ns
+    ) -> None:
         self._sources = sources
         self._clock = clock
+        self._cost_clock = cost_clock
         self._history = History(LATENCY_BOUNDS_SECONDS)
         self._selection = Selection()
         self._shards = ShardWatch()
         self._documents: dict[str, bytes] = {}  # of this tick
-        self._older: dict[str, bytes] = {}  # of the last one that had any
-        full_since_ns = clock() - SECOND_NS
+        self._older: dict[str, bytes] = {}
+        full_since_ns = clock() - MAKING_BURST_NS
         self._answers = TokenBucket(ANSWERS_PER_SECOND_MAX, SECOND_NS, full_since_ns)
-        self._making_ns = TokenBucket(MAKING_RATIO_MAX * SECOND_NS, SECOND_NS, full_since_ns)
+        self._making_ns = TokenBucket(MAKING_RATIO_MAX * SECOND_NS, MAKING_BURST_NS, full_since_ns)
         self._timer: asyncio.TimerHandle | None = None
 
     def start(self) -> None:
         """Take the first sample, and go on."""
         loop = asyncio.get_running_loop()
-        began_at_ns = self._clock()
+        before_ns = self._cost_clock()
         self.sample()
-        seconds = (self._clock() - began_at_ns) / SECOND_NS
+        seconds = (self._cost_clock() - before_ns) / SECOND_NS
         self._timer = loop.call_later(max(TICK_SECONDS, seconds / SAMPLING_RATIO_MAX), self.start)
 
     def stop(self) -> None:
@@ -116,8 +123,12 @@ class Watch:
 
     def sample(self) -> None:
         """Begin a tick."""
-        if self._documents:
-            self._older, self._documents = self._documents, {}
+        for name, body in self._documents.items():
+            self._older.pop(name, None)
+            self._older[name] = body
+        while len(self._older) > OLDER_DOCUMENTS_MAX:
+            del self._older[next(iter(self._older))]
+        self._documents = {}
         self._history.add(self._read())
         self._shards.forget_unwatched(self._clock())
 
@@ -157,12 +168,12 @@ class Watch:
             if name not in self._older:
                 raise TooManyViewersError
             return self._older[name]
+        before_ns = self._cost_clock()
         document = make()
         if document is None:
             return None
         body = self._documents[name] = msgspec.json.encode(document)
-        made_at_ns = self._clock()
-        self._making_ns.take(made_at_ns - now_ns, made_at_ns)
+        self._making_ns.take(self._cost_clock() - before_ns, now_ns)
         return body
 
     def _read(self) -> Sample:
@@ -269,15 +280,7 @@ class Watch:
         return {
             "id": identity,
             "arn": stream.arn or (summary.stream_arn if summary else None),
-            "records": {
-                "received": counters.received_records,
-                "delivered": counters.acknowledged_records,
-                "refused": counters.refused_records,
-                "expired": counters.expired_records,
-                "withdrawn": counters.withdrawn_records,
-                "queued": stream.queued_records,
-                "in_flight": stream.in_flight_records,
-            },
+            "records": describe_records_of(stream),
             "retried": counters.retried_records,
             "unknown_outcomes": counters.unknown_outcomes,
             "order_inversions": counters.order_inversions,

@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from proxy.core.batch import Batch
     from proxy.core.batch import Reply as PutReply
     from proxy.core.record import Record
-    from proxy.core.shard_map import Shard, StreamSummary
     from proxy.frontend.puts import RecordQueue
     from proxy.kinesis.http import Handler, Reply, Request
     from proxy.ports import Upstream
@@ -177,39 +176,21 @@ class _TracedUpstream:
     def __init__(self, upstream: Upstream, tracing: Tracing) -> None:
         self._upstream = upstream
         self._tracing = tracing
+        self.start = upstream.start
+        self.close = upstream.close
+        self.ready = upstream.ready
+        self.list_shards = upstream.list_shards
+        self.describe_stream_summary = upstream.describe_stream_summary
+        self.forward = upstream.forward
 
     @property
     def region(self) -> str:
-        """The upstream's region."""
+        """The upstream's region, which is known once it has started."""
         return self._upstream.region
-
-    async def start(self) -> None:
-        """Start the upstream."""
-        await self._upstream.start()
-
-    async def close(self) -> None:
-        """Close the upstream."""
-        await self._upstream.close()
-
-    def ready(self) -> bool:
-        """Whether the upstream is ready."""
-        return self._upstream.ready()
 
     async def put(self, batch: Batch) -> PutReply:
         """Send one batch, in a span."""
         return await self._tracing.put(self._upstream, batch)
-
-    async def list_shards(self, stream_name: str, stream_arn: str | None) -> list[Shard] | Failure:
-        """Return the open shards."""
-        return await self._upstream.list_shards(stream_name, stream_arn)
-
-    async def describe_stream_summary(self, stream_name: str, stream_arn: str | None) -> StreamSummary | Failure:
-        """Return the stream's summary."""
-        return await self._upstream.describe_stream_summary(stream_name, stream_arn)
-
-    async def forward(self, operation: str, request: Request) -> Reply:
-        """Send another operation."""
-        return await self._upstream.forward(operation, request)
 
 
 def make_tracing(environment: Mapping[str, str] = os.environ) -> Tracing | None:

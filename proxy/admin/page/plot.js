@@ -109,7 +109,8 @@ export class Plot {
     setAttribute(this.until, "y", HEIGHT - 3);
     setAttribute(this.until, "x", width);
     const seconds = Math.round(this.span * ((this.ages[0] ?? 0) / Math.max(1, length - 1) || 1));
-    setText(this.from, seconds >= 120 ? `−${Math.round(seconds / 60)} min` : `−${seconds} s`);
+    const rounded = Math.round(seconds / 10) * 10;
+    setText(this.from, seconds >= 120 ? `−${Math.round(seconds / 60)} min` : `−${rounded} s`);
     this.#look(this.at);
   }
 

@@ -69,7 +69,7 @@ const TILES = [
     facts: (now) => [
       ["Failed in all", count(now.records.refused + now.records.expired)],
       ["Refused in all", count(Object.values(now.rejected).reduce((total, number) => total + number, 0))],
-      ...worst(now.rejected).map(([reason]) => ["mostly for", reason.replaceAll("_", " ")]),
+      ...worst(now.rejected).map(([reason]) => ["Most often", reason.replaceAll("_", " ")]),
     ],
   },
   {
