@@ -77,7 +77,10 @@ const TILES = [
     series: [main("requests", "put requests")],
     format: (value) => `${rate(value)}/s`,
     least: 10,
-    figures: (now) => [[rate(now.rates.batches), "requests/s"], [rate(now.rates.records_per_batch), "records each"]],
+    figures: ({ rates }) => [
+      [rate(rates.batches), "requests/s"],
+      [rate(rates.batches ? rates.records_per_batch : null), "records each"],
+    ],
     facts: ({ upstream: { requests_in_flight, outcomes } }) => [
       ["In flight", count(requests_in_flight)],
       ["Answered in part", count(outcomes.partial)],
