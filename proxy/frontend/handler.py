@@ -36,8 +36,8 @@ from proxy.kinesis.front_door import (
     NotKinesis,
     code_reply,
     codec_of,
+    encoded_reply,
     error_reply,
-    ok_reply,
     operation_of,
 )
 from proxy.kinesis.http import AbortConnection, Reply
@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from proxy.frontend.authentication import Authentication
     from proxy.frontend.keys import InboundKey
     from proxy.frontend.puts import RecordQueue
+    from proxy.kinesis.codecs import Codec
     from proxy.kinesis.http import Request
     from proxy.kinesis.puts import PutRecordInput
 
@@ -130,7 +131,6 @@ class Frontend:
         self._puts = PutPath(
             queue,
             self.counters,
-            clock,
             data_bytes_max=settings.data_bytes_max,
             request_bytes_max=settings.request_bytes_max,
         )
@@ -240,12 +240,12 @@ class Frontend:
             KinesisError: it cannot be taken.
             ForwardAlone: it is for upstream to decide.
         """
-        waiting = operation, request, started_at_ns, deliver
+        codec = codec_of(request)
+        waiting = operation, request, codec, started_at_ns, deliver
         if request.gone:
             self._answered(waiting, None)
             return
         try:
-            codec = codec_of(request)
             put: PutRecordInput | PutRecordsInput
             if operation == PUT_RECORD:
                 put = parse_put_record(request.body, codec)
@@ -260,7 +260,7 @@ class Frontend:
                     self.counters.rejected_records[DRAINING] += records
                     self._answered(waiting, _SHUTTING_DOWN)
                     return
-                call = self._puts.queue(put)
+                call = self._puts.queue(put, started_at_ns)
                 if identity is not None:
                     self._calls.add(call, identity, request.body)
         except KinesisError as error:
@@ -270,13 +270,13 @@ class Frontend:
 
     def _answered(self, waiting: _Waiting, answer: Answer | None) -> None:
         """Write the reply to a put whose outcome has come; None if its client has left."""
-        operation, request, started_at_ns, deliver = waiting
+        operation, request, codec, started_at_ns, deliver = waiting
         if answer is None:
             self.counters.abandoned_requests += 1
             deliver(Reply(_STATUS_CLIENT_GONE, b""))
             return
         try:
-            reply = _refusal_reply(request, answer) if isinstance(answer, Refusal) else ok_reply(request, answer)
+            reply = _refusal_reply(request, answer) if isinstance(answer, Refusal) else encoded_reply(codec, answer)
         except Exception as error:  # noqa: BLE001 - a caller waits
             reply = _error_reply(operation, request, error)
         self._count(operation, reply, started_at_ns)
@@ -292,8 +292,8 @@ class Frontend:
             raise
 
 
-# A put whose outcome is to come: its operation, its request, when it came, and where its reply goes.
-_Waiting = tuple[str, "Request", int, "Callable[[Reply], None]"]
+# A put whose outcome is to come: its operation, its request and format, when it came, and where its reply goes.
+_Waiting = tuple[str, "Request", "Codec", int, "Callable[[Reply], None]"]
 
 
 def _resolve(answered: asyncio.Future[Reply], reply: Reply) -> None:

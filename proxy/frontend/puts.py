@@ -19,7 +19,7 @@ from proxy.kinesis.puts import PutRecordsInput, check_explicit_hash_key
 from proxy.kinesis.stream_names import resolve_stream
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from proxy.core.shard_map import StreamSummary
     from proxy.frontend.counters import FrontendCounters
@@ -63,7 +63,6 @@ class PutPath:
     Args:
         queue: takes the records.
         counters: where rejections are counted.
-        clock: monotonic nanoseconds.
         data_bytes_max: largest data of a record; 0 leaves it to the stream's limit.
         request_bytes_max: largest sum of data and partition keys in one PutRecords.
     """
@@ -72,19 +71,21 @@ class PutPath:
         self,
         queue: RecordQueue,
         counters: FrontendCounters,
-        clock: Callable[[], int],
         *,
         data_bytes_max: int,
         request_bytes_max: int,
     ) -> None:
         self._queue = queue
         self._counters = counters
-        self._clock = clock
         self._data_bytes_max = data_bytes_max or DATA_BYTES_MAX
         self._request_bytes_max = request_bytes_max
 
-    def queue(self, put: PutRecordInput | PutRecordsInput) -> Call:
+    def queue(self, put: PutRecordInput | PutRecordsInput, now_ns: int) -> Call:
         """Queue what a call puts; its outcomes are the returned call's to wait for.
+
+        Args:
+            put: its input.
+            now_ns: the present.
 
         Raises:
             KinesisError: it cannot be taken.
@@ -93,13 +94,13 @@ class PutPath:
         stream_name = resolve_stream(put.stream_name, put.stream_arn)
         if isinstance(put, PutRecordsInput):
             summary = self._summary_for(stream_name, put.stream_arn, put.entries)
-            call = Call(stream_name, put.stream_arn, self._clock(), answer_of_put_records)
+            call = Call(stream_name, put.stream_arn, now_ns, answer_of_put_records)
             records = [self._record_of(entry, position, summary, call) for position, entry in enumerate(put.entries, 1)]
             if sum([record.size_bytes for record in records]) > self._request_bytes_max:
                 raise records_too_large(self._request_bytes_max)
         else:
             summary = self._summary_for(stream_name, put.stream_arn, (put,))
-            call = Call(stream_name, put.stream_arn, self._clock(), answer_of_put_record)
+            call = Call(stream_name, put.stream_arn, now_ns, answer_of_put_record)
             records = [self._record_of(put, None, summary, call)]
             records[0].sequence_number_for_ordering = put.sequence_number_for_ordering
         if put.dry_run:

@@ -69,8 +69,12 @@ def codec_of(request: Request) -> Codec:
 
 def ok_reply(request: Request, output: object) -> Reply:
     """Answer with an operation's output, in the request's format; None is an operation without output."""
-    codec = codec_of(request)
-    return Reply(HTTPStatus.OK, b"" if output is None else codec.encode(output), _headers(codec))
+    return encoded_reply(codec_of(request), output)
+
+
+def encoded_reply(codec: Codec, output: object) -> Reply:
+    """Answer with an operation's output in a format; None is an operation without output."""
+    return Reply(200, b"" if output is None else codec.encode(output), lines=_lines(codec))
 
 
 def error_reply(request: Request, error: KinesisError) -> Reply:
@@ -82,9 +86,7 @@ def code_reply(request: Request, status: int, code: str, message: str | None, me
     """Answer with an error code that may have no class of its own, as one from upstream."""
     document = {"__type": code} if message is None else {"__type": code, message_member: message}
     codec = _error_codec(request)
-    headers = _headers(codec)
-    headers["x-amzn-ErrorType"] = code
-    return Reply(status, codec.encode(document), headers)
+    return Reply(status, codec.encode(document), {"x-amzn-ErrorType": code}, lines=_lines(codec))
 
 
 def _operation_of_unusual(request: Request, operation: str | None) -> str:
@@ -150,13 +152,11 @@ def _plain_json_reply(*, readable: bool) -> Reply:
 
 
 def _bare_reply(status: int, body: bytes) -> Reply:
-    return Reply(status, body, _identity_headers())
+    return Reply(status, body, lines=_identity_lines())
 
 
-def _headers(codec: Codec) -> dict[str, str]:
-    headers = _identity_headers()
-    headers["Content-Type"] = codec.content_type
-    return headers
+def _lines(codec: Codec) -> str:
+    return f"{_identity_lines()}Content-Type: {codec.content_type}\r\n"
 
 
 # A request's id is a number in a frame that is drawn once per process: unique, without entropy for each request.
@@ -167,6 +167,6 @@ _EXTENDED_ID_HEAD = b64encode(os.urandom(57)).decode()
 _request_number = count(1)
 
 
-def _identity_headers() -> dict[str, str]:
+def _identity_lines() -> str:
     number = f"{next(_request_number):012x}"
-    return {REQUEST_ID: _REQUEST_ID_HEAD + number, "x-amz-id-2": _EXTENDED_ID_HEAD + number}
+    return f"{REQUEST_ID}: {_REQUEST_ID_HEAD}{number}\r\nx-amz-id-2: {_EXTENDED_ID_HEAD}{number}\r\n"

@@ -6,7 +6,7 @@ Must never know: aiohttp, h2, sockets.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 
 @dataclass(slots=True)
@@ -38,7 +38,6 @@ class Request:
                 self.on_gone()
 
 
-@dataclass(slots=True)
 class Reply:
     """One complete answer; Content-Length and Date are the transport's to add.
 
@@ -47,12 +46,42 @@ class Reply:
         body: the whole body.
         headers: all other headers.
         pace_bytes_per_second: 0 sends the body at once; else the transport sends it that slowly (a fault to inject).
+        lines: headers besides, which hold no line break for certain, as HTTP/1.1 writes them (`name: value`, CR, LF).
+            Whoever asks for `headers` finds them there.
     """
 
-    status: int
-    body: bytes
-    headers: dict[str, str] = field(default_factory=dict)
-    pace_bytes_per_second: int = 0
+    __slots__ = ("_headers", "body", "lines", "pace_bytes_per_second", "status")
+
+    def __init__(
+        self,
+        status: int,
+        body: bytes,
+        headers: dict[str, str] | None = None,
+        pace_bytes_per_second: int = 0,
+        lines: str = "",
+    ) -> None:
+        self.status = status
+        self.body = body
+        self._headers = headers
+        self.pace_bytes_per_second = pace_bytes_per_second
+        self.lines = lines
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """All headers, to be read and changed."""
+        if self._headers is None or self.lines:
+            parted = [line.partition(": ") for line in self.lines.splitlines()]
+            self._headers = {**{name: value for name, _, value in parted}, **(self._headers or {})}
+            self.lines = ""
+        return self._headers
+
+    @property
+    def other_headers(self) -> dict[str, str]:
+        """The headers that are not in `lines`."""
+        return self._headers or _NONE
+
+
+_NONE: dict[str, str] = {}
 
 
 class AbortConnection(Exception):  # noqa: N818 - an order to the transport, not an error

@@ -14,8 +14,8 @@ Must never know: streams, queues, who asks.
 from __future__ import annotations
 
 import re
+import string
 from base64 import b64encode
-from binascii import a2b_base64
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -37,8 +37,8 @@ _QUOTES_PER_NAME = 2
 # What the fast path meets in a body that is not plain.
 _NOT_PLAIN = (msgspec.MsgspecError, ValueError, KeyError, TypeError, RecursionError)
 # The last character before the padding carries bits beyond the data; they must be zero.
-_LAST_BEFORE_ONE_PAD = frozenset("AEIMQUYcgkosw048")
-_LAST_BEFORE_TWO_PADS = frozenset("AQgw")
+_LAST_BEFORE_PADS = {1: frozenset("AEIMQUYcgkosw048"), 2: frozenset("AQgw")}
+_BASE64_DIGITS = (string.ascii_letters + string.digits + "+/").encode()
 
 _is_hash_key = re.compile(HASH_KEY_PATTERN, re.ASCII).fullmatch
 _is_sequence_number = re.compile(SEQUENCE_NUMBER_PATTERN, re.ASCII).fullmatch
@@ -161,13 +161,14 @@ def _members_of_entry(entry: PutEntry) -> int:
         ValueError: the entry is not plain.
     """
     data = entry.data
-    if len(data) & 3:
+    digits = data.rstrip("=")
+    pads = len(data) - len(digits)
+    # what is left of it without its digits is nothing: that takes a third of the time that decoding takes
+    if len(data) & 3 or digits.encode("ascii").translate(None, _BASE64_DIGITS):
         raise ValueError
-    entry.data_bytes = data_bytes = len(a2b_base64(data, strict_mode=True))
-    if data[-1:] == "=":
-        last, allowed = (data[-3], _LAST_BEFORE_TWO_PADS) if data[-2] == "=" else (data[-2], _LAST_BEFORE_ONE_PAD)
-        if last not in allowed:
-            raise ValueError
+    if pads and digits[-1:] not in _LAST_BEFORE_PADS.get(pads, ()):
+        raise ValueError
+    entry.data_bytes = data_bytes = len(digits) * 3 // 4
     if data_bytes > DATA_BYTES_MAX or not 1 <= len(entry.partition_key) <= PARTITION_KEY_CHARACTERS_MAX:
         raise ValueError
     if entry.explicit_hash_key is None:

@@ -6,6 +6,7 @@ Source: API model of 2026 (patterns and lengths); StreamId is reserved there and
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from proxy.kinesis.errors import (
@@ -26,11 +27,13 @@ _stream_name = re.compile(STREAM_NAME_PATTERN)
 _stream_arn = re.compile(STREAM_ARN_PATTERN, re.ASCII)
 
 
+@lru_cache(maxsize=1024)
 def is_stream_name(text: str) -> bool:
     """Tell whether the text satisfies every constraint on StreamName."""
     return len(text) <= STREAM_NAME_CHARACTERS_MAX and _stream_name.fullmatch(text) is not None
 
 
+@lru_cache(maxsize=1024)
 def is_stream_arn(text: str) -> bool:
     """Tell whether the text satisfies every constraint on StreamARN."""
     return len(text) <= STREAM_ARN_CHARACTERS_MAX and _stream_arn.fullmatch(text) is not None

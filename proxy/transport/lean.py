@@ -26,6 +26,7 @@ import httptools
 import structlog
 
 from proxy.kinesis.http import Reply, Request
+from proxy.transport.exchanges import no_room_reply
 from proxy.transport.response import head_of
 from proxy.transport.sockets import StuckWatch
 
@@ -44,6 +45,8 @@ _END_OF_HEAD = b"\r\n\r\n"
 _UNUSUAL = frozenset({"transfer-encoding", "expect", "upgrade", "te", "trailer"})
 _CONNECTION = "connection"
 _CONTENT_LENGTH = "content-length"
+# As handlers spell them.
+_ASKED_FOR = ("X-Amz-Target", "Content-Type", "Authorization")
 _HEADERS_MAX = 128
 # aiohttp's limit on one line; a head that is no longer has none that is.
 _HEAD_BYTES_MAX = 8190
@@ -66,7 +69,7 @@ class Host(Protocol):
 class _Message:
     """What the parser says of one request; it calls what it finds here."""
 
-    __slots__ = ("body", "complete", "headers", "on_body", "on_header", "received")
+    __slots__ = ("body", "complete", "on_body", "on_header", "received")
 
     def __init__(self) -> None:
         self.received: dict[bytes, bytes] = {}
@@ -110,6 +113,9 @@ class _Shape:
             and _CONTENT_LENGTH in self.index
             and _UNUSUAL.isdisjoint(self.index)
         )
+        for text in _ASKED_FOR:
+            if text.lower() in self.index:
+                self.index[text] = self.index[text.lower()]
 
 
 _NO_SHAPE = _Shape(())
@@ -120,7 +126,7 @@ class Headers(Mapping[str, str]):
 
     Args:
         received: names and values as they were sent.
-        index: the names in lower case, and how they were sent.
+        index: the names in lower case, and as they are asked for, and how they were sent.
     """
 
     __slots__ = ("_index", "_received")
@@ -166,6 +172,7 @@ class LeanConnection(asyncio.Protocol):
     """
 
     __slots__ = (
+        "_announced_bytes",
         "_arriving",
         "_early",
         "_exchanges",
@@ -205,6 +212,7 @@ class LeanConnection(asyncio.Protocol):
         self._shape = _NO_SHAPE
         # of a request that is arriving
         self._pieces: list[bytes] = []
+        self._announced_bytes = 0  # by its head, when that is complete
         self._held_bytes = 0
         # of the one in progress: itself, whether its answer is made, and what came after it
         self._request: Request | None = None
@@ -255,23 +263,27 @@ class LeanConnection(asyncio.Protocol):
         message = self._message
         try:
             self._parser.feed_data(data)
-        except httptools.HttpParserError:
-            self._hand_over(b"".join((*self._pieces, data)))
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade):
+            self._pieces.append(data)
+            self._hand_over()
             return
         if not message.complete:
             self._collect(data)
             return
-        if self._pieces:
-            self._pieces.append(data)
+        self._pieces.append(data)
+        if len(self._pieces) > 1:
             data = b"".join(self._pieces)
         body = message.body[0] if len(message.body) == 1 else b"".join(message.body)
         end = data.find(_END_OF_HEAD) + len(_END_OF_HEAD)
-        if message.complete > 1 or len(data) - end != len(body) or not self._is_plain(data, end):
-            self._hand_over(data)
+        if self._announced_bytes and not self._hold(len(body) - self._held_bytes):
+            self._refuse(no_room_reply(self._request_of(b"")))
             return
-        request = Request("POST", "/", Headers(message.received.copy(), self._shape.index), body)
+        if message.complete > 1 or len(data) - end != len(body) or not self._is_plain(data, end):
+            self._hand_over()
+            return
+        request = self._request_of(body)
         message.clear()
-        self._answer(request, data)
+        self._answer(request)
 
     # The way of a request
 
@@ -294,8 +306,8 @@ class LeanConnection(asyncio.Protocol):
     def _collect(self, data: bytes) -> None:
         """Keep a part of a request, if it is plain so far and there is room for it."""
         self._pieces.append(data)
-        if not (self._hold(len(data)) if self._held_bytes else self._begins_well()):
-            self._hand_over(b"".join(self._pieces))
+        if not (self._hold(len(data)) if self._announced_bytes else self._begins_well()):
+            self._hand_over()
 
     def _begins_well(self) -> bool:
         """Tell whether a request whose body is not complete can be one for here."""
@@ -308,7 +320,19 @@ class LeanConnection(asyncio.Protocol):
         if not self._is_plain(head, end + len(_END_OF_HEAD)):
             return False
         announced = self._message.received[self._shape.index[_CONTENT_LENGTH]]
-        return announced.isdigit() and int(announced) <= self._limits.request_bytes_max and self._hold(len(head))
+        self._announced_bytes = int(announced) if announced.isdigit() else 0
+        fits = 0 < self._announced_bytes <= self._limits.request_bytes_max
+        return fits and self._hold(len(head) - end - len(_END_OF_HEAD))
+
+    def _request_of(self, body: bytes) -> Request:
+        return Request("POST", "/", Headers(self._message.received.copy(), self._shape.index), body)
+
+    def _refuse(self, reply: Reply) -> None:
+        """Answer what arrived in vain, and close the connection."""
+        self._release()
+        if self._transport is not None:
+            self._transport.write(head_of(reply) + _CLOSE + reply.body)
+            self._transport.close()
 
     def _hold(self, size_bytes: int) -> bool:
         if not self._exchanges.hold(size_bytes):
@@ -316,18 +340,20 @@ class LeanConnection(asyncio.Protocol):
         self._held_bytes += size_bytes
         return True
 
-    def _answer(self, request: Request, data: bytes) -> None:
+    def _answer(self, request: Request) -> None:
         """Have a request answered, here or, where that needs more, by the protocol that can."""
         exchanges = self._exchanges
         if exchanges.draining or self.retiring or len(request.body) > self._limits.request_bytes_max:
-            self._hand_over(data)
+            self._hand_over()
             return
         self._request = request
         exchanges.begin()
         if not self._start_put(request, self._reply):
             exchanges.end()
             self._request = None
-            self._hand_over(data)
+            self._hand_over()
+        elif self._request is request:
+            self._pieces.clear()  # it is read, and may be in memory for long
 
     def _reply(self, reply: Reply) -> None:
         """Write the answer to the request in progress."""
@@ -366,6 +392,7 @@ class LeanConnection(asyncio.Protocol):
     def _release(self) -> None:
         """Give back what was held of a request that has arrived, or will not."""
         self._pieces.clear()
+        self._announced_bytes = 0
         if self._held_bytes:
             self._exchanges.release(self._held_bytes)
             self._held_bytes = 0
@@ -376,8 +403,9 @@ class LeanConnection(asyncio.Protocol):
         if self._transport is not None:
             self._transport.pause_reading()
 
-    def _hand_over(self, data: bytes) -> None:
-        """Leave the connection to aiohttp's protocol, and with it all that was received and is not answered."""
+    def _hand_over(self) -> None:
+        """Leave the connection to aiohttp's protocol, and with it all that came of a request, as it came."""
+        pieces = self._pieces.copy()
         self._release()
         transport, self._transport = self._transport, None
         if transport is None:
@@ -385,7 +413,8 @@ class LeanConnection(asyncio.Protocol):
         successor = self._host.speaks_unusual_http1(self)
         transport.set_protocol(successor)
         successor.connection_made(transport)
-        successor.data_received(data)
+        for piece in pieces:
+            successor.data_received(piece)
 
     # What the server calls
 
@@ -398,7 +427,7 @@ class LeanConnection(asyncio.Protocol):
             transport.abort()
             return
         self.retiring = self.retiring or now >= self.retires_at
-        arriving = (self.served, bool(self._pieces), self._held_bytes > 0)
+        arriving = (self.served, bool(self._pieces), self._announced_bytes > 0)
         if self._request is not None or arriving != self._arriving:
             self._arriving = arriving
             self._since = now
@@ -407,12 +436,11 @@ class LeanConnection(asyncio.Protocol):
         if not self._pieces:
             if lasts > self._limits.idle_seconds:
                 transport.close()
-        elif not self._held_bytes:
+        elif not self._announced_bytes:
             if lasts > self._limits.header_seconds:
                 transport.abort()
         elif lasts > self._limits.body_seconds:
-            transport.write(head_of(_TIMED_OUT) + _CLOSE)
-            transport.close()
+            self._refuse(_TIMED_OUT)
 
     async def end(self, flush_seconds: float) -> None:
         """Close the connection, and give up what does not leave within a time."""

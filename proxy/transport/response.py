@@ -85,10 +85,13 @@ class RawResponse(web.StreamResponse):
 
 def head_of(reply: Reply) -> bytes:
     """Encode status line and headers, without the empty line."""
-    headers = "".join([f"{name}: {value}\r\n" for name, value in reply.headers.items()])
-    if headers.count("\n") != len(reply.headers) or headers.count("\r") != len(reply.headers):
-        raise ValueError("a header holds a line break")
+    lines, others = reply.lines, reply.other_headers
+    if others:
+        text = "".join([f"{name}: {value}\r\n" for name, value in others.items()])
+        if text.count("\n") != len(others) or text.count("\r") != len(others):
+            raise ValueError("a header holds a line break")
+        lines += text
     # an upstream may answer with a status that has no name
     status_line = _STATUS_LINES.get(reply.status) or f"HTTP/1.1 {reply.status} \r\n"
-    head = f"{status_line}Date: {http_date()}\r\n{headers}Content-Length: {len(reply.body)}\r\n"
+    head = f"{status_line}Date: {http_date()}\r\n{lines}Content-Length: {len(reply.body)}\r\n"
     return head.encode("latin-1")

@@ -1,6 +1,7 @@
 """A connection that has shown nothing yet, or speaks HTTP/1.1: no request is handed on that could be read in two ways.
 
-The first byte of a case tells into which pieces the rest is cut.
+The first byte of a case tells into which pieces the rest is cut. Each case goes through a server with the lean lane and
+through one without; what is handed on and what is answered must be the same, byte for byte.
 """
 
 from __future__ import annotations
@@ -17,12 +18,13 @@ from proxy.transport.arrival import Arrival
 from proxy.transport.exchanges import Exchanges
 from proxy.transport.http1 import Http1Connection, Http1Server
 from proxy.transport.http2 import Http2Connection, Http2Server
+from proxy.transport.lean import LeanConnection
 from proxy.transport.limits import HttpLimits
 from tests.fuzz.http2_frames import FakeTransport
 from tests.fuzz.surface import Surface
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from proxy.transport.arrival import Connection
 
@@ -30,6 +32,8 @@ LIMITS = HttpLimits(request_bytes_max=1_000, bodies_bytes_max=700, header_bytes_
 TURNS = 12
 GOOD = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc"
 # RFC 9110, section 5.6.2
+# What differs between two answers that are the same.
+_own = re.compile(rb"(?:Date|x-amzn-RequestId|x-amz-id-2): [^\r]*\r\n")
 _is_token = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+").fullmatch
 
 
@@ -61,11 +65,19 @@ class SwitchingTransport(FakeTransport):
 
 
 class Server:
-    """A server without sockets, as an arriving connection sees it."""
+    """A server without sockets, as an arriving connection sees it.
+
+    Args:
+        lean: whether connections begin in the lean lane.
+
+    `requests` are what was handed on: method, target, headers, body.
+    """
 
     limits = LIMITS
 
-    def __init__(self) -> None:
+    def __init__(self, *, lean: bool) -> None:
+        self._lean = lean
+        self.requests: list[tuple[str, str, dict[str, str], bytes]] = []
         self.exchanges = Exchanges(self._answer, LIMITS)
         self._http1 = Http1Server(self.exchanges, LIMITS, self.lost)
         self._http2 = Http2Server(self.exchanges, LIMITS, self.lost)
@@ -76,7 +88,24 @@ class Server:
         # what follows a CONNECT belongs to whom it connects to
         assert not self._was_asked_to_connect
         self._was_asked_to_connect = request.method == "CONNECT"
+        return self._reply_to(request)
+
+    def _start_put(self, request: Request, deliver: Callable[[Reply], None]) -> bool:
+        """Answer at once, or later, or leave it to the handler, as the body says."""
+        match len(request.body) % 3:
+            case 0:
+                deliver(self._reply_to(request))
+            case 1:
+                asyncio.get_running_loop().call_soon(deliver, self._reply_to(request))
+            case _:
+                return False
+        return True
+
+    def _reply_to(self, request: Request) -> Reply:
         _check_request(request)
+        # aiohttp writes the names that it knows in its own way
+        headers = {name.lower(): value for name, value in request.headers.items()}
+        self.requests.append((request.method, request.target, headers, request.body))
         return Reply(200, request.body[:3])
 
     def connect(self) -> SwitchingTransport:
@@ -98,10 +127,16 @@ class Server:
         del connection
         self.open -= 1
 
-    def speaks_http1(self, arrival: Arrival) -> Http1Connection:
+    def speaks_http1(self, arrival: Arrival) -> LeanConnection | Http1Connection:
         """Make the protocol that takes over."""
         del arrival
+        if self._lean:
+            return LeanConnection(self, self._start_put, self.exchanges, LIMITS, float("inf"))
         return self._http1.connection(float("inf"))
+
+    def speaks_unusual_http1(self, connection: LeanConnection) -> Http1Connection:
+        """Make the protocol that takes over from the lean lane."""
+        return self._http1.connection(connection.retires_at)
 
     def speaks_http2(self, arrival: Arrival) -> Http2Connection:
         """Make the protocol that takes over."""
@@ -111,18 +146,30 @@ class Server:
 
 async def check(case: bytes) -> None:
     """Check one connection, and another one after it."""
-    server = Server()
-    transport = server.connect()
     size = (case[0] if case else 0) * 4 or len(case) or 1
-    for at in range(1, len(case), size):
+    pieces = [case[at : at + size] for at in range(1, len(case), size)]
+    plain, lean = Server(lean=False), Server(lean=True)
+    answers = await answers_to(plain, pieces), await answers_to(lean, pieces)
+    assert plain.requests == lean.requests
+    assert answers[0] == answers[1]
+    assert b"HTTP/1.1 500" not in answers[0]
+
+
+async def answers_to(server: Server, pieces: Iterable[bytes]) -> bytes:
+    """Return what a server answers to bytes that arrive in pieces, dates and ids apart; no trace of them remains."""
+    transport = server.connect()
+    for piece in pieces:
         if transport.closed or transport.protocol is None:
             break
-        transport.protocol.data_received(case[at : at + size])
+        transport.protocol.data_received(piece)
         assert 0 <= server.exchanges._bodies_bytes <= LIMITS.bodies_bytes_max
-        await asyncio.sleep(0)
+        for _ in range(TURNS):
+            await asyncio.sleep(0)
     await _end(server, transport)
-    assert b"HTTP/1.1 500" not in transport.written
+    requests = list(server.requests)
     await _check_neighbour(server)
+    server.requests = requests
+    return _own.sub(b"", bytes(transport.written))
 
 
 async def _check_neighbour(server: Server) -> None:
@@ -180,7 +227,7 @@ def opened() -> Iterator[Callable[[bytes], None]]:
 
 
 _CHUNKED = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n"
-_STREAMS = (
+STREAMS = (
     GOOD,
     GOOD * 3,
     _CHUNKED,
@@ -211,7 +258,7 @@ _STREAMS = (
 )
 
 HTTP1_BYTES = Surface(
-    tuple(bytes((size,)) + stream for stream in _STREAMS for size in (0, 1, 5)),
+    tuple(bytes((size,)) + stream for stream in STREAMS for size in (0, 1, 5)),
     (
         *(
             b"\r\n",

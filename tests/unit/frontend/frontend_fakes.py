@@ -148,7 +148,7 @@ class FakeUpstream:
 
 def ticking_clock() -> Callable[[], int]:
     """Return a clock that moves a millisecond each time that it is read."""
-    return count(step=1_000_000).__next__
+    return count(1_000_000, 1_000_000).__next__
 
 
 def frontend_of(
