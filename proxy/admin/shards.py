@@ -132,18 +132,15 @@ def mark_of(lanes: Iterable[Lane], now_ns: int) -> Mark:
 
 
 def _shard(lane: Lane, mark: Mark, now_ns: int) -> dict[str, Any]:
-    seconds = max(now_ns - mark.at_ns, 1) / SECOND_NS
-    before = mark.counts.get(lane.shard_id)
-    # One that is new to the mark, or began anew, has no rate yet.
-    if before is None or before[0] > lane.sent_records or before[2] > lane.throttled_records or mark.at_ns == now_ns:
-        before = (lane.sent_records, lane.sent_bytes, lane.throttled_records)
     ratio = lane.limit.ratio
+    records, size_bytes, throttled = _grown(lane, mark)
+    seconds = (now_ns - mark.at_ns) / SECOND_NS
     return {
         "shard_id": lane.shard_id,
         "state": _state(lane, mark, now_ns),
-        "records_per_second": round((lane.sent_records - before[0]) / seconds, 1),
-        "bytes_per_second": round((lane.sent_bytes - before[1]) / seconds),
-        "throttled_per_second": round((lane.throttled_records - before[2]) / seconds, 1),
+        "records_per_second": round(records / seconds, 1) if seconds else None,
+        "bytes_per_second": round(size_bytes / seconds) if seconds else None,
+        "throttled_per_second": round(throttled / seconds, 1) if seconds else None,
         "utilization_ratio": round(lane.utilization_ratio(now_ns), 3),
         "rate_ratio": round(ratio, 3),
         "limit_records_per_second": round(lane.limit.records.rate_per_second / ratio),
@@ -154,11 +151,18 @@ def _shard(lane: Lane, mark: Mark, now_ns: int) -> dict[str, Any]:
     }
 
 
+def _grown(lane: Lane, mark: Mark) -> tuple[int, int, int]:
+    """Return what a lane has sent and had throttled since a mark; one that is not in it, or began anew, from zero."""
+    before = mark.counts.get(lane.shard_id, (0, 0, 0))
+    if before[0] > lane.sent_records:
+        before = (0, 0, 0)
+    return lane.sent_records - before[0], lane.sent_bytes - before[1], lane.throttled_records - before[2]
+
+
 def _state(lane: Lane, mark: Mark, now_ns: int) -> str:
     if lane.backoff_until_ns > now_ns:
         return BACKING_OFF
-    before = mark.counts.get(lane.shard_id)
-    if before is not None and lane.throttled_records > before[2]:
+    if _grown(lane, mark)[2]:
         return THROTTLED
     utilization = lane.utilization_ratio(now_ns)
     if utilization >= AT_LIMIT_RATIO * lane.limit.ratio:

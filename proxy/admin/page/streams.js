@@ -258,7 +258,7 @@ function fillShard(cells, shard) {
   setGauge(cells.share, shard.utilization_ratio, shard.rate_ratio, percent(shard.utilization_ratio));
   setText(cells.records, columnRate(shard.records_per_second));
   setText(cells["records-limit"], shard.limit_records_per_second ? count(shard.limit_records_per_second) : "∞");
-  setText(cells.bytes, columnRate(shard.bytes_per_second / 1024));
+  setText(cells.bytes, columnRate(shard.bytes_per_second === null ? null : shard.bytes_per_second / 1024));
   setText(cells["bytes-limit"], shard.limit_bytes_per_second ? count(shard.limit_bytes_per_second / 1024) : "∞");
   setText(cells.ready, count(shard.ready_records));
   setText(cells.throttled, columnRate(shard.throttled_per_second));

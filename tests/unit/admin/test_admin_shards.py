@@ -28,7 +28,7 @@ def test_rates_are_measured_from_a_mark_some_seconds_back() -> None:
     """The first look has none yet; later ones are over five to ten seconds."""
     watch, one = ShardWatch(), lane("shardId-000000000000", sent=100)
     (first,) = watch.describe("orders", [one], 0)["shards"]
-    assert first["records_per_second"] == 0.0
+    assert (first["records_per_second"], first["throttled_per_second"]) == (None, None)
     one.sent_records, one.sent_bytes, one.throttled_records = 700, 70_000, 30
     (later,) = watch.describe("orders", [one], 6 * SECOND_NS)["shards"]
     assert (later["records_per_second"], later["bytes_per_second"], later["throttled_per_second"]) == (
@@ -39,6 +39,14 @@ def test_rates_are_measured_from_a_mark_some_seconds_back() -> None:
     watch.describe("orders", [one], 6 * SECOND_NS + SPAN_NS)
     (calm,) = watch.describe("orders", [one], 6 * SECOND_NS + 2 * SPAN_NS)["shards"]
     assert calm["records_per_second"] == 0.0
+
+
+def test_a_shard_that_opens_while_it_is_watched_grew_from_zero() -> None:
+    """A resharding shows its new shards at work at once."""
+    watch = ShardWatch()
+    watch.describe("orders", [lane("parent", sent=9000)], 0)
+    (child,) = watch.describe("orders", [lane("child", sent=200)], 2 * SECOND_NS)["shards"]
+    assert child["records_per_second"] == 100.0
 
 
 def test_a_limit_is_shown_whole_and_what_the_proxy_allows_itself_as_a_share() -> None:
