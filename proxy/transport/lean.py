@@ -43,8 +43,11 @@ _BEGINNING = b"POST / HTTP/1.1\r\n"
 _END_OF_HEAD = b"\r\n\r\n"
 # What a header may not ask for here; `connection` may ask for what it gets anyway.
 _UNUSUAL = frozenset({"transfer-encoding", "expect", "upgrade", "te", "trailer"})
+_BLANKS = b" \t"
 _CONNECTION = "connection"
 _CONTENT_LENGTH = "content-length"
+# Without these aiohttp's parser takes a request otherwise, or not at all.
+_NEEDED = {"host", _CONTENT_LENGTH}
 # As handlers spell them.
 _ASKED_FOR = ("X-Amz-Target", "Content-Type", "Authorization")
 _HEADERS_MAX = 128
@@ -108,10 +111,7 @@ class _Shape:
         distinct = len(self.index) == len(names)
         self.connection = self.index.get(_CONNECTION)
         self.plain = (
-            distinct
-            and len(names) <= _HEADERS_MAX
-            and _CONTENT_LENGTH in self.index
-            and _UNUSUAL.isdisjoint(self.index)
+            distinct and len(names) <= _HEADERS_MAX and self.index.keys() >= _NEEDED and _UNUSUAL.isdisjoint(self.index)
         )
         for text in _ASKED_FOR:
             if text.lower() in self.index:
@@ -142,7 +142,7 @@ class Headers(Mapping[str, str]):
     def get(self, name: str, /, default: str | T | None = None) -> str | T | None:
         """Return a header's value; `Mapping.get` raises and catches where there is none."""
         sent = self._index.get(name) or self._index.get(name.lower())
-        return default if sent is None else self._received[sent].decode("utf-8", "surrogateescape")
+        return default if sent is None else self._received[sent].strip(_BLANKS).decode("utf-8", "surrogateescape")
 
     def __getitem__(self, name: str) -> str:
         """Return a header's value."""
@@ -300,7 +300,7 @@ class LeanConnection(asyncio.Protocol):
             and data.startswith(_BEGINNING)
             # each line but the first and the empty one is a header, and none came twice
             and data.count(b"\n", 0, end) == len(names) + 2
-            and (shape.connection is None or received[shape.connection].lower() == b"keep-alive")
+            and (shape.connection is None or received[shape.connection].strip(_BLANKS).lower() == b"keep-alive")
         )
 
     def _collect(self, data: bytes) -> None:
@@ -316,7 +316,10 @@ class LeanConnection(asyncio.Protocol):
             return False
         end = head.find(_END_OF_HEAD)
         if end < 0:
-            return len(head) <= _HEAD_BYTES_MAX
+            # the parser tells of a header when the next line has begun; one that came twice is aiohttp's to refuse
+            begun = bool(head.rpartition(b"\n")[2].strip(b"\r"))
+            told_of = head.count(b"\n") - (1 if begun else 2)
+            return len(head) <= _HEAD_BYTES_MAX and told_of <= len(self._message.received)
         if not self._is_plain(head, end + len(_END_OF_HEAD)):
             return False
         announced = self._message.received[self._shape.index[_CONTENT_LENGTH]]

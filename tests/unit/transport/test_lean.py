@@ -28,6 +28,7 @@ UNUSUAL = {
     "upgrade": GOOD.replace(b"Host", b"Upgrade: h2c\r\nHost"),
     "twice": GOOD.replace(b"Host: a", b"X: a\r\nX: b"),
     "twice-in-another-case": GOOD.replace(b"Host: a", b"X: a\r\nx: b"),
+    "no-host": GOOD.replace(b"Host: a\r\n", b""),
     "no-length": b"POST / HTTP/1.1\r\nHost: a\r\n\r\n",
     "malformed": b"POST / HTTP/1.1\r\nHo st: a\r\n\r\n",
     "two-at-once": GOOD * 2,
@@ -153,15 +154,15 @@ def test_plain_requests_are_answered_one_after_the_other() -> None:
 
 
 def test_headers_are_found_in_any_case() -> None:
-    """As a case-insensitive mapping of text; a byte that is no UTF-8 is kept."""
+    """As a case-insensitive mapping of text, without outer blanks; a byte that is no UTF-8 is kept."""
     bench = Bench()
-    bench.send(PLAIN.replace(b"host: a", b"x-odd: \xc3\xa9\xff"))
+    bench.send(PLAIN.replace(b"host: a", b"host: a\r\nx-odd: \xc3\xa9\xff \t"))
     headers = bench.requests[0].headers
     assert headers.get("X-Amz-Target") == headers["x-amz-target"] == "Kinesis_20131202.PutRecord"
     assert headers["X-ODD"] == "é\udcff"
     assert headers.get("Authorization") is None
     assert headers.get("Authorization", "") == ""
-    assert len(headers) == 4
+    assert len(headers) == 5
     assert dict(headers.items())["x-odd"] == "é\udcff"
     with pytest.raises(KeyError):
         headers["nothing"]
