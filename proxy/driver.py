@@ -278,7 +278,7 @@ class Driver:
         reply = self._result_of(task, stream)
         now_ns = self._clock()
         if isinstance(reply, Failure):
-            self._report("request_failed", stream, reply, now_ns)
+            self._report("put_failed", stream, reply, now_ns)
         stream.completed(batch, reply, now_ns)
         self._touch(stream)
 

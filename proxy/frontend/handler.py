@@ -31,6 +31,7 @@ from proxy.kinesis.errors import (
     UnknownOperationException,
 )
 from proxy.kinesis.front_door import (
+    REQUEST_ID,
     RETRY_AFTER,
     NotKinesis,
     codec_of,
@@ -42,6 +43,7 @@ from proxy.kinesis.front_door import (
 from proxy.kinesis.http import AbortConnection, Reply
 from proxy.kinesis.limits import REQUEST_BYTES_MAX
 from proxy.kinesis.puts import PutRecordsInput, parse_put_record, parse_put_records
+from proxy.log import Occasional
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -63,6 +65,8 @@ _DEFECT = Refusal(InternalFailure.code)
 _SHUTTING_DOWN = Refusal(InternalFailure.code, "The proxy is shutting down.")
 # Of a reply that reaches nobody, as nginx writes it into its log.
 _STATUS_CLIENT_GONE = 499
+_STATUS_FAULT = 500
+REPEATED_EVENT_INTERVAL_NS = 10 * SECOND_NS
 # Operations that no setting lets through, each with the reason that its caller is told.
 NEVER_FORWARDED = {
     "SubscribeToShard": (
@@ -131,6 +135,7 @@ class Frontend:
             data_bytes_max=settings.data_bytes_max,
             request_bytes_max=settings.request_bytes_max,
         )
+        self._occasional = Occasional(REPEATED_EVENT_INTERVAL_NS)
         self._calls = Calls(queue, self.counters, clock, settings.undelivered)
 
     async def handle(self, request: Request) -> Reply:
@@ -189,7 +194,18 @@ class Frontend:
         return True
 
     def _count(self, operation: str, reply: Reply, started_at_ns: int) -> None:
+        if reply.status >= _STATUS_FAULT:
+            self._report_fault(operation, reply)
         self.counters.count_request(operation, reply.status, (self._clock() - started_at_ns) / SECOND_NS)
+
+    def _report_fault(self, operation: str, reply: Reply) -> None:
+        """Log that a caller is told of a fault of ours or the service's, the first at once and then now and again."""
+        held_back = self._occasional.admit((operation, reply.status), self._clock())
+        if held_back is not None:
+            request_id = reply.headers.get(REQUEST_ID)
+            log.warning(
+                "fault_answered", operation=operation, status=reply.status, request_id=request_id, held_back=held_back
+            )
 
     def _caller_of(self, request: Request, operation: str) -> InboundKey | None:
         if self._authentication is None:
@@ -292,8 +308,9 @@ def _error_reply(operation: str, request: Request, error: Exception) -> Reply:
     """Answer a request that came to an error: the service's, or a defect of ours, which goes into the log."""
     if isinstance(error, KinesisError):
         return error_reply(request, error)
-    log.error("request_failed", operation=operation, exc_info=error)
-    return error_reply(request, InternalFailure())
+    reply = error_reply(request, InternalFailure())
+    log.error("request_failed", operation=operation, request_id=reply.headers[REQUEST_ID], exc_info=error)
+    return reply
 
 
 def _refusal_reply(codec: Codec, refusal: Refusal) -> Reply:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 # In milliseconds; the SDKs that know it (JavaScript, Rust, recent boto3) read it on errors.
 RETRY_AFTER = "x-amz-retry-after"
+REQUEST_ID = "x-amzn-RequestId"
 _PLAIN_JSON = "application/json"
 
 _SERVICE = "Kinesis_20131202"
@@ -174,4 +175,4 @@ _request_number = count(1)
 
 def _identity_lines() -> str:
     number = f"{next(_request_number):012x}"
-    return f"x-amzn-RequestId: {_REQUEST_ID_HEAD}{number}\r\nx-amz-id-2: {_EXTENDED_ID_HEAD}{number}\r\n"
+    return f"{REQUEST_ID}: {_REQUEST_ID_HEAD}{number}\r\nx-amz-id-2: {_EXTENDED_ID_HEAD}{number}\r\n"
