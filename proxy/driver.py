@@ -318,12 +318,13 @@ class Driver:
         """Log a failure, the first of its kind at once and then now and again."""
         held_back = self._occasional.admit((event, stream.name, failure.code), now_ns)
         if held_back is not None:
+            # about a single record the service's text can quote what its caller sent
+            quotes = verdicts.verdict_of(failure.code, failure.status).scope is Scope.RECORD
             log.warning(
                 event,
                 stream=stream.name,
                 code=failure.code,
-                # about a single record the service's text can quote what its caller sent
-                message=None if verdicts.verdict_of(failure.code, failure.status).scope is Scope.RECORD else failure.message,
+                message=None if quotes else failure.message,
                 written=failure.written.value,
                 held_back=held_back,
             )
