@@ -323,7 +323,7 @@ class Driver:
                 stream=stream.name,
                 code=failure.code,
                 # about a single record the service's text can quote what its caller sent
-                message=None if verdicts.verdict_of(failure.code).scope is Scope.RECORD else failure.message,
+                message=None if verdicts.verdict_of(failure.code, failure.status).scope is Scope.RECORD else failure.message,
                 written=failure.written.value,
                 held_back=held_back,
             )
