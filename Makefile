@@ -11,6 +11,7 @@ INSTALLED := $(VENV)/installed
 UV_VENV := $(VENV)-uv
 ATHERIS := tests/fuzz/.atheris
 PLOT_VENV := tests/benchmarks/.venv
+OBSERVABILITY_VENV := tests/observability/.venv
 PIN = $(UV_VENV)/bin/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 $(ARGS)
 
 .DEFAULT_GOAL := help
@@ -93,6 +94,16 @@ sharers: $(INSTALLED) $(PLOT_VENV)/installed ## show how senders that know nothi
 	@$(BIN)/python -m tests.benchmarks.sharers $(ARGS)
 	@$(PLOT_VENV)/bin/python tests/benchmarks/sharers_plot.py build/sharers.json build/sharers.svg
 
+.PHONY: watch
+watch: $(INSTALLED) ## see the alerts fire in a real Prometheus, and the dashboards answer (needs Debian's prometheus)
+	@$(BIN)/python -m tests.observability.watch
+
+.PHONY: pictures
+pictures: $(INSTALLED) ## draw the dashboards with Grafana's own panels (needs make watch, node, npm and chromium)
+	@PYTHON="$(PYTHON)" tests/observability/panels/install
+	@$(OBSERVABILITY_VENV)/bin/python tests/observability/round_trip.py grafana/dashboards/*.json
+	@$(BIN)/python -m tests.observability.pictures
+
 .PHONY: servers
 servers: ## install the independent Kinesis servers that the integration tests use
 	@PYTHON="$(PYTHON)" tests/servers/install
@@ -110,15 +121,32 @@ lock: ## pin the dependencies anew (ARGS=--upgrade takes the newest)
 	@cd tests/fuzz && $(CURDIR)/$(PIN) requirements.in -o requirements.lock
 	@cd tests/benchmarks/peers && $(CURDIR)/$(PIN) requirements.in -o requirements.lock
 	@cd tests/benchmarks && $(CURDIR)/$(PIN) requirements.in -o requirements.lock
+	@$(PIN) --group build -o deploy/requirements-build.lock
+	@cd tests/deploy && $(CURDIR)/$(PIN) requirements.in -o requirements.lock
+	@cd tests/deploy && $(CURDIR)/$(PIN) --no-deps binaries.in -o binaries.lock
+	@cd tests/observability && $(CURDIR)/$(PIN) requirements.in -o requirements.lock
 
 .PHONY: tables
-tables: $(INSTALLED) ## write the README's tables of settings and metrics anew
+tables: $(INSTALLED) ## write anew what is generated: tables of settings, metrics and alerts, dashboards, and in deploy/ rules and values
 	@$(BIN)/python -m tests.support.readme_tables
+	@$(BIN)/python -m tests.support.operations_tables
+	@$(BIN)/python -m tests.support.dashboards
+	@$(BIN)/python -m tests.support.deploy_files
+
+.PHONY: manifests
+manifests: $(INSTALLED) tables ## render deploy/ with kubectl and helm, and hold it against schemas, linters and the program
+	@PYTHON="$(PYTHON)" tests/deploy/install
+	@$(BIN)/python -m pytest -q tests/deploy/manifest_checks.py $(ARGS)
+	@test -n "$(ARGS)" || $(BIN)/python -m tests.deploy.render
+
+.PHONY: image
+image: $(INSTALLED) ## build the image with buildah, run it with podman, put records through it and stop it (as root)
+	@$(BIN)/python -m tests.deploy.image $(ARGS)
 
 .PHONY: clean
 clean: ## remove what the other targets made
-	rm -rf $(VENV) $(UV_VENV) tests/servers/.venv tests/servers/node_modules $(ATHERIS) $(PLOT_VENV) tests/fuzz/corpus build dist
-	rm -rf tests/benchmarks/peers/.venv
+	rm -rf $(VENV) $(UV_VENV) tests/servers/.venv tests/servers/node_modules tests/deploy/.venv $(ATHERIS) $(PLOT_VENV) tests/fuzz/corpus build dist
+	rm -rf tests/benchmarks/peers/.venv $(OBSERVABILITY_VENV) tests/observability/panels/node_modules
 	cd tests/conformance/sdks && rm -rf go/build java/target js/node_modules kpl/target
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find proxy tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -19,6 +19,7 @@ import structlog
 from proxy.core import verdicts
 from proxy.core.batch import Failure, Written
 from proxy.core.directory import Directory, account_of, region_of
+from proxy.core.hashing import shown_hash_key
 from proxy.core.limits import MILLISECOND_NS, SECOND_NS
 from proxy.core.verdicts import Scope
 from proxy.kinesis.errors import stream_not_found
@@ -44,8 +45,7 @@ log = structlog.get_logger(__name__)
 
 ABANDONED = "The proxy shut down before the record was delivered."
 REPEATED_EVENT_INTERVAL_NS = 10 * SECOND_NS
-# Enough to tell one key from another, and nothing to find it out by.
-HASH_KEY_DIGITS_SHOWN = 8
+HOT_KEYS_TOLD = 3
 
 
 class Driver:
@@ -232,9 +232,7 @@ class Driver:
         if stream.summary_due(now_ns):
             summary = self._spawn(self._upstream.describe_stream_summary(stream.name, stream.arn))
             summary.add_done_callback(partial(self._summary_fetched, stream))
-        held_back = stream.take_held_back()
-        if held_back is not None:
-            self._report_held_back(stream, held_back, now_ns)
+        self._report_keys(stream, now_ns)
         for record in stream.take_settled():
             if record.on_outcome is not None:
                 try:
@@ -330,6 +328,13 @@ class Driver:
                 held_back=held_back,
             )
 
+    def _report_keys(self, stream: Stream, now_ns: int) -> None:
+        held_back = stream.take_held_back()
+        if held_back is not None:
+            self._report_held_back(stream, held_back, now_ns)
+        if stream.hot_keys.has_news:
+            self._report_hot_keys(stream, now_ns)
+
     def _report_held_back(self, stream: Stream, held_back: HeldBack, now_ns: int) -> None:
         """Tell now and then of a key whose records wait for their own order; the key itself is a caller's secret."""
         times = self._occasional.admit(("partition_key_held_back", stream.name), now_ns)
@@ -337,10 +342,29 @@ class Driver:
             log.warning(
                 "partition_key_held_back",
                 stream=stream.name,
-                hash_key=f"{held_back.record.hash_key:032x}"[:HASH_KEY_DIGITS_SHOWN],
+                hash_key=shown_hash_key(held_back.record.hash_key),
                 waiting=held_back.waiting,
                 hint="strict order sends one record of a key a round trip; the setting ordering has looser modes",
                 held_back=times,
+            )
+
+    def _report_hot_keys(self, stream: Stream, now_ns: int) -> None:
+        """Tell now and then which keys meet most of a stream's throttles, if any stand out."""
+        hot = stream.hot_keys.top(HOT_KEYS_TOLD, now_ns)
+        held_back = self._occasional.admit(("partition_keys_hot", stream.name), now_ns) if hot else None
+        if held_back is not None:
+            log.warning(
+                "partition_keys_hot",
+                stream=stream.name,
+                keys=[
+                    {
+                        "hash_key": shown_hash_key(key.hash_key),
+                        "shard_id": stream.shard_id_of(key.hash_key),
+                        "share": round(key.share, 2),
+                    }
+                    for key in hot
+                ],
+                held_back=held_back,
             )
 
     def _report_defect(self, event: str, stream: Stream, error: BaseException, now_ns: int) -> None:

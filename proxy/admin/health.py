@@ -17,6 +17,7 @@ STARTING = "starting"
 DRAINING = "draining"
 NO_CREDENTIALS = "no credentials"
 BUFFER_FULL = "buffer full"
+OBSTACLES = (STARTING, DRAINING, NO_CREDENTIALS, BUFFER_FULL)
 
 # A buffer this full rejects the next burst.
 FULL_RATIO = 0.95

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from math import inf
 from typing import TYPE_CHECKING, Protocol
 
+from proxy.admin.health import OBSTACLES
 from proxy.core.counters import LATENCY_BOUNDS_SECONDS, Histogram
 from proxy.metrics.labels import OTHER
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
+    from proxy.admin.health import Health
     from proxy.frontend.counters import FrontendCounters
     from proxy.metrics.collector import Labels, Readings
+    from proxy.transport.limits import HttpLimits
     from proxy.upstream.counters import UpstreamCounters
 
 # All other operations share a label: a producer calls them now and then, and each would cost a histogram.
@@ -30,6 +32,10 @@ class Listener(Protocol):
     connections_refused: int
 
     @property
+    def limits(self) -> HttpLimits:
+        """The most that it allows."""
+
+    @property
     def requests_in_progress(self) -> int:
         """Requests without an answer."""
 
@@ -42,6 +48,7 @@ def read_listener(server: Listener) -> Readings:
     """Read an HTTP server."""
     return {
         "http_connections": {(): server.connections},
+        "http_connections_limit": {(): server.limits.connections_max},
         "http_connections_refused_total": {(): server.connections_refused},
         "http_requests_in_progress": {(): server.requests_in_progress},
         "http_malformed_requests_total": {(): server.malformed_requests},
@@ -71,23 +78,24 @@ def read_frontend(counters: FrontendCounters) -> Readings:
 
 def read_upstream(counters: UpstreamCounters) -> Readings:
     """Read what became of the requests to the upstream."""
-    readings: dict[str, Mapping[Labels, float | Histogram]] = {
+    expires_at = counters.credentials_expire_at_seconds
+    return {
         "upstream_requests_total": {
             (operation, outcome.value): count for (operation, outcome), count in counters.requests.items()
         },
         "upstream_request_duration_seconds": {(): counters.put_duration_seconds},
         "upstream_requests_in_flight": {(): counters.in_flight},
+        "credentials_expiry_timestamp_seconds": {(): inf if expires_at is None else expires_at},
     }
-    if counters.credentials_expire_at_seconds is not None:
-        readings["credentials_expiry_timestamp_seconds"] = {(): counters.credentials_expire_at_seconds}
-    return readings
 
 
-def read_process(version: str, command: str, *, lag_seconds: float, draining: bool) -> Readings:
+def read_process(version: str, command: str, health: Health, lag_seconds: float) -> Readings:
     """Read what is true of the process as a whole."""
+    obstacles = health.obstacles()
     return {
         "event_loop_lag_seconds": {(): lag_seconds},
-        "draining": {(): int(draining)},
+        "not_ready": {(obstacle.replace(" ", "_"),): int(obstacle in obstacles) for obstacle in OBSTACLES},
+        "draining": {(): int(health.draining)},
         "build_info": {(version, command): 1},
     }
 

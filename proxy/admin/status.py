@@ -1,11 +1,13 @@
 """The status document: what a person asks a running proxy first. One object, read in one go.
 
-Partition keys and data are in none of it.
+Partition keys and data are in none of it: of the hottest keys it shows the first digits of their hashes.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
+
+from proxy.core.hashing import shown_hash_key
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Mapping
@@ -21,6 +23,7 @@ MILLISECOND_NS = 1_000_000
 # A page that a person reads; metrics carry the sums.
 STREAMS_SHOWN_MAX = 100
 SHARDS_SHOWN_MAX = 100
+HOT_KEYS_SHOWN_MAX = 5
 
 
 def rate_totals(driver: Driver) -> dict[Hashable, int]:
@@ -104,6 +107,7 @@ def _stream(identity: str, stream: Stream, pulse: Pulse, now_ns: int) -> dict[st
         "records_per_batch": round(counters.batch_records.sum / batches, 1) if batches else None,
         "retried_records": counters.retried_records,
         "errors": _ranked(counters.record_errors),
+        "hot_partition_keys": _hot_keys(stream, now_ns),
         "shards": [_shard(lane, now_ns) for lane in lanes[:SHARDS_SHOWN_MAX]],
         "shards_not_shown": max(0, len(lanes) - SHARDS_SHOWN_MAX),
     }
@@ -120,6 +124,19 @@ def _shard(lane: Lane, now_ns: int) -> dict[str, Any]:
         "records_allowed_now": round(lane.limit.records.level(now_ns), 1),
         "bytes_allowed_now": round(lane.limit.bytes.level(now_ns)),
     }
+
+
+def _hot_keys(stream: Stream, now_ns: int) -> list[dict[str, Any]]:
+    """Describe the keys that met most of the throttles of the last minutes; none where no key stands out."""
+    return [
+        {
+            "hash_key": shown_hash_key(key.hash_key),
+            "shard_id": stream.shard_id_of(key.hash_key),
+            "throttled_or_held_back": key.records,
+            "share": round(key.share, 3),
+        }
+        for key in stream.hot_keys.top(HOT_KEYS_SHOWN_MAX, now_ns)
+    ]
 
 
 def _ranked(counts: Mapping[str, int]) -> dict[str, int]:

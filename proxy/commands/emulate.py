@@ -45,7 +45,7 @@ async def emulate(settings: EmulateSettings) -> None:
         return {
             **read_emulator(service),
             **read_listener(server),
-            **read_process(proxy.__version__, COMMAND, lag_seconds=pulse.lag_seconds, draining=health.draining),
+            **read_process(proxy.__version__, COMMAND, health, pulse.lag_seconds),
         }
 
     def status() -> dict[str, Any]:

@@ -21,7 +21,7 @@ from proxy.admin.pulse import Pulse
 from proxy.admin.readings import read_frontend, read_listener, read_process, read_upstream
 from proxy.admin.server import AdminServer
 from proxy.admin.status import describe_records, describe_streams, describe_upstream, rate_totals
-from proxy.admin.stream_readings import read_streams, worst_rate_limit_ratio
+from proxy.admin.stream_readings import read_streams
 from proxy.commands.counted import CountedUpstream
 from proxy.commands.embedded import make_emulator, pages, read_emulator
 from proxy.commands.forwarding import SETTING, forwarded_operations
@@ -194,15 +194,13 @@ class Service:
     def _read(self) -> Readings:
         """Read everything in one go."""
         return {
-            **read_streams(self._driver, self._labels),
+            **read_streams(self._driver, self._labels, self._clock(), self._settings.shard_rate_ratio),
             **read_upstream(self._upstream.counters),
             **read_listener(self._server),
             **read_frontend(self._frontend.counters),
             **(read_emulator(self._emulator) if self._emulator else {}),
-            **read_process(
-                proxy.__version__, COMMAND, lag_seconds=self._pulse.lag_seconds, draining=self._health.draining
-            ),
-            "shard_rate_limit_ratio": {(): self._settings.shard_rate_ratio * worst_rate_limit_ratio(self._driver)},
+            **read_process(proxy.__version__, COMMAND, self._health, self._pulse.lag_seconds),
+            "delivery_timeout_seconds": {(): self._settings.delivery_timeout_ms / 1000},
         }
 
     def _status(self) -> dict[str, Any]:

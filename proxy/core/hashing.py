@@ -13,6 +13,8 @@ except ImportError:  # another interpreter, or one built without it
     from hashlib import md5
 
 HASH_KEY_MAX = 2**128 - 1
+# Enough to tell one key from another, and to confirm a suspect; nothing to find a key out by.
+HASH_KEY_DIGITS_SHOWN = 8
 
 
 def hash_key_of(partition_key: str, explicit_hash_key: str | None = None) -> int:
@@ -25,3 +27,8 @@ def hash_key_of(partition_key: str, explicit_hash_key: str | None = None) -> int
     if explicit_hash_key is not None:
         return int(explicit_hash_key)
     return int.from_bytes(md5(partition_key.encode(), usedforsecurity=False).digest())
+
+
+def shown_hash_key(hash_key: int) -> str:
+    """Return what may be shown of a hash key: the first digits, as `printf %s KEY | md5sum` prints them."""
+    return f"{hash_key:032x}"[:HASH_KEY_DIGITS_SHOWN]

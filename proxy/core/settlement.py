@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from proxy.core.batch import Answer, Batch, Reply, Result
     from proxy.core.fetch import Fetch
     from proxy.core.gate import Gate
+    from proxy.core.hot_keys import HotKeys
     from proxy.core.key_queue import KeyQueue
     from proxy.core.lane import Lane
     from proxy.core.ledger import Ledger
@@ -60,7 +61,7 @@ class Settlement:
         ordering: whether several records of a key may have been in one request.
 
     `splits` are the parts of refused requests that wait to be sent, each by itself. `observed` is told where records
-    have landed, for as long as there is no other shard map.
+    have landed, for as long as there is no other shard map; `hot_keys` whose records were throttled.
     """
 
     __slots__ = (
@@ -72,6 +73,7 @@ class Settlement:
         "_queues",
         "_runs",
         "_trouble",
+        "hot_keys",
         "observed",
         "splits",
     )
@@ -89,6 +91,7 @@ class Settlement:
         self._trouble: tuple[str, str | None] | None = None  # why the gate was last shut
         self.splits: deque[list[Record]] = deque()
         self.observed: ObservedShards | None = None
+        self.hot_keys: HotKeys | None = None
 
     def completed(self, batch: Batch, reply: Reply, now_ns: int) -> None:
         """Take in what came back for a batch."""
@@ -151,7 +154,7 @@ class Settlement:
                 if map_was_known and shard_id != lane.shard_id and lanes.contradicts(lane, shard_id):
                     self._ledger.counters.mispredicted_records += 1
                     self._map_fetch.doubt(batch.sent_at_ns, now_ns)
-            elif self._is_trouble(record, result, lane):
+            elif self._is_trouble(record, result, lane, now_ns):
                 tails[lane] = tails.get(lane, TAIL_OF_TROUBLE - 1) + 1
                 retried.append(record)
         if retried:
@@ -162,13 +165,13 @@ class Settlement:
             elif lane.recovered(batch.sent_at_ns, now_ns):
                 self._queues.schedule.reconsider(lane)
 
-    def _is_trouble(self, record: Record, result: Result, lane: Lane) -> bool:
+    def _is_trouble(self, record: Record, result: Result, lane: Lane, now_ns: int) -> bool:
         """Judge one record's error: note it for a retry and return True, or refuse the record."""
         code = result.error_code or verdicts.MALFORMED_RESPONSE
         verdict = verdict_of(code)
         self._ledger.counters.count_error(code)
         if code == verdicts.THROUGHPUT_EXCEEDED:
-            lane.throttled(record.size_bytes)
+            self._throttled(record, lane, now_ns)
         if record.state is _IN_FLIGHT:
             if not verdict.retry:
                 self._ledger.refuse(record, code, result.error_message)
@@ -210,8 +213,13 @@ class Settlement:
             return
         lane = lane_of_flight(batch.records[0])
         if failure.code == verdicts.THROUGHPUT_EXCEEDED:
-            lane.throttled(batch.records[0].size_bytes)
+            self._throttled(batch.records[0], lane, now_ns)
         self._back_off(lane, batch, now_ns)
+
+    def _throttled(self, record: Record, lane: Lane, now_ns: int) -> None:
+        lane.throttled(record.size_bytes)
+        if self.hot_keys is not None:
+            self.hot_keys.note(record.hash_key, now_ns)
 
     def _back_off(self, lane: Lane, batch: Batch, now_ns: int) -> None:
         """Hold a lane back; that can be for less long than it was waiting for a probe's answer."""

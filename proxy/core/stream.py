@@ -28,6 +28,7 @@ from proxy.core.backoff import Backoff
 from proxy.core.batch import Batch
 from proxy.core.fetch import Fetch
 from proxy.core.gate import Gate
+from proxy.core.hot_keys import HotKeys
 from proxy.core.ledger import Ledger
 from proxy.core.observed_shards import ObservedShards
 from proxy.core.queues import Queues, queue_of
@@ -83,6 +84,7 @@ class Stream:
         self._shards: Sequence[Shard] = ()
         self._settlement = Settlement(self._ledger, self._queues, self._gate, self._map_fetch, backoff, limits.ordering)
         self._settlement.observed = ObservedShards()
+        self.hot_keys = self._settlement.hot_keys = HotKeys(now_ns)
         self._observed_at_ns = now_ns  # when observed shards were last taken over
         self._call_ordinal = 0
         self._held_back: HeldBack | None = None
@@ -146,6 +148,10 @@ class Stream:
         """Open shards by the newest map; 0 while it is unknown."""
         return self._queues.lanes.open_shard_count
 
+    def shard_id_of(self, hash_key: int) -> str | None:
+        """Return the shard that a hash key is predicted to go to; None while nobody knows."""
+        return self._queues.lanes.lane_of(hash_key).shard_id
+
     def oldest_received_at_ns(self) -> int | None:
         """Return when the oldest open record arrived."""
         oldest = self._ledger.oldest
@@ -193,6 +199,7 @@ class Stream:
             else:
                 record.reject(refusal.code, refusal.message, refusal.retry_after_ms)
                 self._held_back = refusal.held_back or self._held_back
+                self.hot_keys.note(record.hash_key, now_ns)
                 rejected += 1
         return rejected
 
@@ -323,6 +330,7 @@ class Stream:
         for record in records:
             if record.received_at_ns < long_ago_ns and queue_of(record).last_place is not None:
                 self._held_back = HeldBack(record, queue_of(record).records)
+                self.hot_keys.note(record.hash_key, now_ns)
 
     def _start(self, records: list[Record], now_ns: int) -> Batch:
         ordered = records[0].sequence_number_for_ordering is not None

@@ -82,7 +82,15 @@ FAMILIES: tuple[Family, ...] = (
     Family("buffer_bytes", "gauge", "bytes", "Memory that these records are counted with."),
     Family("buffer_limit_records", "gauge", "records", "Most records held at once."),
     Family("buffer_limit_bytes", "gauge", "bytes", "Most memory that records may be counted with."),
-    Family("buffer_oldest_record_age_seconds", "gauge", "seconds", "Age of the oldest record without an outcome."),
+    Family(
+        "buffer_oldest_record_age_seconds",
+        "gauge",
+        "seconds",
+        "Age of the oldest record without an outcome; 0 without any.",
+        ("stream",),
+    ),
+    Family("delivery_timeout_seconds", "gauge", "seconds", "Age at which a record without an outcome expires."),
+    Family("partition_keys", "gauge", "keys", "Partition keys with a record without an outcome.", ("stream",)),
     Family(
         "record_buffer_time_seconds",
         "histogram",
@@ -103,9 +111,17 @@ FAMILIES: tuple[Family, ...] = (
         "record_errors_total",
         "counter",
         "records",
-        "Errors that records met, by the service's or a local code; a retried record can meet several.",
+        "Errors that records met, by the service's or a local code; a retried record can meet several. "
+        "Rare codes appear when they are first met.",
         ("error_code",),
         "ErrorsByCode",
+    ),
+    Family(
+        "throttled_records_total",
+        "counter",
+        "records",
+        "Records that came back because their shard's limit was exceeded; they are sent again.",
+        ("stream",),
     ),
     Family(
         "unknown_outcome_records_total",
@@ -157,10 +173,25 @@ FAMILIES: tuple[Family, ...] = (
     ),
     Family("shard_map_refreshes_total", "counter", "refreshes", "Shard maps fetched.", ("stream",)),
     Family(
+        "shard_utilization_ratio",
+        "gauge",
+        "ratio",
+        "Share of its limits that the busiest shard was sent in the last second.",
+        ("stream",),
+    ),
+    Family(
         "shard_rate_limit_ratio",
         "gauge",
         "ratio",
         "Share of its limits that the proxy allows itself now, of the worst shard.",
+        ("stream",),
+    ),
+    Family(
+        "shards_backing_off",
+        "gauge",
+        "shards",
+        "Shards that are sent nothing for a moment after a throttle or an error.",
+        ("stream",),
     ),
     Family("streams", "gauge", "streams", "Streams that are known."),
     # The upstream
@@ -177,7 +208,7 @@ FAMILIES: tuple[Family, ...] = (
         "credentials_expiry_timestamp_seconds",
         "gauge",
         "seconds",
-        "When the credentials in use expire, since the epoch; +Inf for lasting ones.",
+        "When the credentials in use expire, since the epoch; +Inf for lasting ones, and while there are none.",
     ),
     # The listener
     Family("http_requests_total", "counter", "requests", "Answers to clients.", ("operation", "code")),
@@ -199,6 +230,7 @@ FAMILIES: tuple[Family, ...] = (
     ),
     Family("http_requests_in_progress", "gauge", "requests", "Requests without an answer."),
     Family("http_connections", "gauge", "connections", "Open connections."),
+    Family("http_connections_limit", "gauge", "connections", "Most connections open at once."),
     Family(
         "http_connections_refused_total", "counter", "connections", "Connections closed because there were too many."
     ),
@@ -218,6 +250,13 @@ FAMILIES: tuple[Family, ...] = (
     Family("emulator_retained_bytes", "gauge", "bytes", "Data and partition keys kept to be read back."),
     # The process
     Family("event_loop_lag_seconds", "gauge", "seconds", "Longest delay of the event loop in the last ten seconds."),
+    Family(
+        "not_ready",
+        "gauge",
+        "flag",
+        "1 for each reason for which /readyz refuses work now, else 0.",
+        ("reason",),
+    ),
     Family("draining", "gauge", "flag", "1 while shutting down, else 0."),
     Family("build_info", "gauge", "flag", "Always 1; the labels tell what runs.", ("version", "command")),
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from proxy.core import verdicts
 from proxy.core.verdicts import VERDICTS
 
 # Beyond any sidecar's needs, and small beside what a Prometheus takes from one target.
@@ -9,6 +10,26 @@ STREAM_LABELS_MAX = 20
 OTHER = "other"
 
 ERROR_CODES = frozenset(VERDICTS)
+# In every scrape from the start, so that the first of them shows as an increase. Fifty would be a sixth of all series;
+# the others appear when they are met, and what they do to records is counted without them.
+ERROR_CODES_SHOWN = (
+    "AccessDeniedException",
+    verdicts.CONNECT_FAILED,
+    verdicts.CONNECTION_RESET,
+    verdicts.CREDENTIALS_UNAVAILABLE,
+    "ExpiredTokenException",
+    verdicts.INTERNAL_FAILURE,
+    "InvalidArgumentException",
+    "KMSThrottlingException",
+    "LimitExceededException",
+    verdicts.MALFORMED_RESPONSE,
+    verdicts.THROUGHPUT_EXCEEDED,
+    verdicts.REQUEST_TIMEOUT,
+    "ResourceNotFoundException",
+    verdicts.SERVICE_UNAVAILABLE,
+    "ThrottlingException",
+    OTHER,
+)
 
 
 def error_code_label(code: str) -> str:

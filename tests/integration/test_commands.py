@@ -137,9 +137,7 @@ def test_a_fresh_proxy_shows_every_metric() -> None:
         text = get(f"{proxy.admin_url}/metrics")
     shown = {family.name for family in text_string_to_metric_families(text)}
     wanted = {PREFIX + family.name.removesuffix("_total") for family in FAMILIES}
-    # The embedded Kinesis needs no credentials.
-    assert wanted - shown == {f"{PREFIX}credentials_expiry_timestamp_seconds"}
-    assert len(text.splitlines()) - text.count("# ") < 350
+    assert wanted <= shown
 
 
 def test_the_emulator_shows_its_streams_and_takes_faults_while_it_runs() -> None:

@@ -10,21 +10,15 @@ from pathlib import Path
 from proxy.config import ServeSettings
 from proxy.config.describe import as_markdown as settings_as_markdown
 from proxy.metrics.catalogue import as_markdown as metrics_as_markdown
+from tests.support import operations_tables
 
 README = Path(__file__).parents[2] / "README.md"
 
 
 def with_tables(text: str) -> str:
-    """Return the README with each table, between its two comments, written anew."""
+    """Return the README with its tables written anew."""
     tables = {"settings": settings_as_markdown(ServeSettings()), "metrics": metrics_as_markdown()}
-    for name, table in tables.items():
-        begin, end = f"<!-- {name}: written by make tables -->", f"<!-- end of {name} -->"
-        before, found, rest = text.partition(begin)
-        _, closed, after = rest.partition(end)
-        if not found or not closed:
-            raise ValueError(f"the README must hold {begin} and {end}")
-        text = f"{before}{begin}\n\n{table}\n\n{end}{after}"
-    return text
+    return operations_tables.with_tables(text, tables)
 
 
 if __name__ == "__main__":

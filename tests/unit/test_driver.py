@@ -796,6 +796,26 @@ async def test_a_key_that_its_order_holds_back_is_reported_now_and_then_and_neve
 
 
 @virtual
+async def test_the_keys_that_stand_out_among_the_throttled_are_reported_now_and_then_and_never_by_name() -> None:
+    """Of many keys that share a throttled shard, those that fill it."""
+    driver = driver_of(FakeUpstream(), unlimited(shard_records_per_second=1, admission_wait_ns=SECOND))
+    caller = Caller(driver)
+    caller.put("first")
+    await asyncio.sleep(1)  # until the shards are known nothing is refused
+    with structlog.testing.capture_logs() as logs:
+        for _ in range(100):
+            driver.append("orders", None, [caller.record(key) for key in ("secret", "secret", "quiet", "still")])
+            await asyncio.sleep(0.2)
+    (first, second) = [entry for entry in logs if entry["event"] == "partition_keys_hot"]
+    hottest, *others = first["keys"]
+    assert hottest["hash_key"] == second["keys"][0]["hash_key"] == f"{record_of('secret').hash_key:032x}"[:8]
+    assert hottest["share"] > max(other["share"] for other in others)
+    assert hottest["shard_id"] is not None
+    assert "secret" not in str(logs)
+    await driver.drain(0)
+
+
+@virtual
 async def test_each_stream_has_the_limits_of_its_name() -> None:
     """What is promised about order can differ."""
     upstream = FakeUpstream()

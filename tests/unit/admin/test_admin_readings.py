@@ -1,15 +1,20 @@
 from __future__ import annotations
 
+from math import inf
+
+from proxy.admin.health import Health
 from proxy.admin.readings import read_frontend, read_listener, read_process, read_upstream
 from proxy.core.counters import Histogram
 from proxy.frontend.counters import FrontendCounters
 from proxy.metrics.labels import OTHER
+from proxy.transport.limits import HttpLimits
 from proxy.upstream.counters import PUT_RECORDS, Outcome, UpstreamCounters
 
 
 class FakeListener:
     """An HTTP server with made-up numbers."""
 
+    limits = HttpLimits(request_bytes_max=1, connections_max=100)
     connections = 3
     connections_refused = 1
     requests_in_progress = 2
@@ -20,6 +25,7 @@ def test_the_listeners_numbers_are_read() -> None:
     """Each number goes to the family of its name."""
     assert read_listener(FakeListener()) == {
         "http_connections": {(): 3},
+        "http_connections_limit": {(): 100},
         "http_connections_refused_total": {(): 1},
         "http_requests_in_progress": {(): 2},
         "http_malformed_requests_total": {(): 4},
@@ -64,7 +70,7 @@ def test_reading_changes_nothing() -> None:
 
 
 def test_upstream_requests_are_read_by_operation_and_outcome() -> None:
-    """Each outcome of each operation is there, the credentials' expiry once it is known."""
+    """Each outcome of each operation is there; credentials that are not known to expire never do."""
     counters = UpstreamCounters()
     counters.started()
     counters.started()
@@ -73,15 +79,18 @@ def test_upstream_requests_are_read_by_operation_and_outcome() -> None:
     assert readings["upstream_requests_total"]["PutRecords", "partial"] == 1
     assert readings["upstream_requests_total"]["PutRecords", "unknown"] == 0
     assert readings["upstream_requests_in_flight"] == {(): 1}
-    assert "credentials_expiry_timestamp_seconds" not in readings
+    assert readings["credentials_expiry_timestamp_seconds"] == {(): inf}
     counters.credentials_expire_at_seconds = 1_900_000_000.0
     assert read_upstream(counters)["credentials_expiry_timestamp_seconds"] == {(): 1_900_000_000.0}
 
 
-def test_draining_is_a_flag() -> None:
-    """An alert can tell a shutdown from a failure."""
-    assert read_process("1.2.3", "serve", lag_seconds=0.01, draining=True) == {
+def test_the_process_tells_its_state() -> None:
+    """An alert can tell a shutdown from a failure, and why work is refused."""
+    health = Health(lambda: False)
+    health.drains()
+    assert read_process("1.2.3", "serve", health, lag_seconds=0.01) == {
         "event_loop_lag_seconds": {(): 0.01},
+        "not_ready": {("starting",): 0, ("draining",): 1, ("no_credentials",): 1, ("buffer_full",): 0},
         "draining": {(): 1},
         "build_info": {("1.2.3", "serve"): 1},
     }

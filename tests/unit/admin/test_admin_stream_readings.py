@@ -1,13 +1,15 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from hashlib import md5
+from typing import TYPE_CHECKING, cast
 
-from proxy.admin.status import describe_records
+from proxy.admin.pulse import Pulse
+from proxy.admin.status import describe_records, describe_streams
 from proxy.admin.stream_readings import read_streams
 from proxy.core.counters import Histogram
 from proxy.core.verdicts import VERDICTS
-from proxy.metrics.labels import OTHER, StreamLabels
+from proxy.metrics.labels import ERROR_CODES_SHOWN, OTHER, StreamLabels
 from tests.support import virtual_time
 from tests.unit.admin.admin_fakes import HeldUpstream, make_driver, make_records
 
@@ -21,6 +23,12 @@ def total(readings: Readings, family: str, *labels: str) -> float:
     values = [value for key, value in readings[family].items() if set(labels) <= set(key)]
     assert values, f"no sample {family}{labels}"
     return sum(value for value in values if not isinstance(value, Histogram))
+
+
+def readings_of(driver: Driver, labels: StreamLabels | None = None) -> Readings:
+    """Read all streams now."""
+    loop = cast("virtual_time.VirtualTimeLoop", asyncio.get_running_loop())
+    return read_streams(driver, labels or StreamLabels(), loop.clock_ns())
 
 
 def check_balance(driver: Driver, readings: Readings) -> None:
@@ -40,7 +48,7 @@ def test_every_record_is_in_one_place_of_the_metrics_at_any_moment() -> None:
         driver = make_driver(upstream)
 
         def read() -> Readings:
-            readings = read_streams(driver, labels)
+            readings = readings_of(driver, labels)
             check_balance(driver, readings)
             return readings
 
@@ -88,7 +96,7 @@ def test_streams_beyond_the_cap_share_a_label() -> None:
         driver = make_driver(upstream)
         for name in ("first", "second", "third", "fourth"):
             driver.append(name, None, make_records("a"))
-        readings = read_streams(driver, labels)
+        readings = readings_of(driver, labels)
         assert readings["received_records_total"] == {(OTHER,): 2, ("first",): 1, ("second",): 1}
         check_balance(driver, readings)
         await driver.drain(0)
@@ -104,7 +112,7 @@ def test_a_stream_named_in_two_ways_has_one_label() -> None:
         driver = make_driver(HeldUpstream())
         driver.append("orders", None, make_records("a"))
         driver.append("orders", "arn:aws:kinesis:us-east-1:000000000000:stream/orders", make_records("b"))
-        readings = read_streams(driver, StreamLabels())
+        readings = readings_of(driver)
         assert readings["received_records_total"]["orders",] == 2
         await driver.drain(0)
         await driver.close()
@@ -123,7 +131,7 @@ def test_a_forgotten_stream_keeps_its_place_in_the_sums() -> None:
         upstream.answer()
         await asyncio.sleep(0.2)
         driver.append("second", None, make_records("a"))
-        readings = read_streams(driver, labels)
+        readings = readings_of(driver, labels)
         assert list(driver.streams) == ["second"]
         assert total(readings, "received_records_total") == 2
         check_balance(driver, readings)
@@ -134,22 +142,80 @@ def test_a_forgotten_stream_keeps_its_place_in_the_sums() -> None:
 
 
 def test_an_error_code_that_nobody_knows_is_counted_as_other() -> None:
-    """What the service invents does not make series; every known code has its own from the start."""
+    """What the service invents does not make series; the usual codes have theirs from the start, rare ones when met."""
 
     async def main() -> None:
         upstream = HeldUpstream()
         driver = make_driver(upstream)
-        codes = read_streams(driver, StreamLabels())["record_errors_total"]
-        assert set(codes) == {(code,) for code in (*VERDICTS, OTHER)}
+        codes = readings_of(driver)["record_errors_total"]
+        assert set(codes) == {(code,) for code in ERROR_CODES_SHOWN}
+        assert set(ERROR_CODES_SHOWN) <= {*VERDICTS, OTHER}
         assert not any(codes.values())
         driver.append("orders", None, make_records("a"))
         await asyncio.sleep(0.2)
         upstream.answer("BrandNewException")
         await asyncio.sleep(0)
         await asyncio.sleep(0)
-        codes = read_streams(driver, StreamLabels())["record_errors_total"]
+        codes = readings_of(driver)["record_errors_total"]
         assert codes[OTHER,] == 1
+        await asyncio.sleep(0.2)
+        upstream.answer("KMSDisabledException")
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        codes = readings_of(driver)["record_errors_total"]
+        assert codes["KMSDisabledException",] == 1
         assert "BrandNewException" not in {code for (code,) in codes}
+        await driver.drain(0)
+        await driver.close()
+
+    virtual_time.run(main())
+
+
+def test_the_worst_shard_speaks_for_its_stream() -> None:
+    """Shards are no labels: what one of them suffers shows, and in how many."""
+
+    async def main() -> None:
+        upstream = HeldUpstream()
+        driver = make_driver(upstream)
+        readings = readings_of(driver)
+        assert readings["shard_rate_limit_ratio"] == {(OTHER,): 1.0}
+        assert readings["shard_utilization_ratio"] == {(OTHER,): 0.0}
+        driver.append("orders", None, make_records("before the shards are known"))
+        await asyncio.sleep(0.2)
+        upstream.answer()
+        driver.append("orders", None, make_records("a", "b"))
+        await asyncio.sleep(0.2)
+        upstream.answer("ProvisionedThroughputExceededException", "ProvisionedThroughputExceededException")
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        readings = readings_of(driver)
+        assert readings["throttled_records_total"] == {(OTHER,): 0, ("orders",): 2}
+        assert readings["shards_backing_off"] == {(OTHER,): 0, ("orders",): 1}
+        assert readings["partition_keys"] == {(OTHER,): 0, ("orders",): 2}
+        (lane,) = driver.streams["orders"].lanes
+        lane.limit.scale(0.25, 0)
+        loop = cast("virtual_time.VirtualTimeLoop", asyncio.get_running_loop())
+        halved = read_streams(driver, StreamLabels(), loop.clock_ns(), shard_rate_ratio=0.5)
+        assert halved["shard_rate_limit_ratio"] == {(OTHER,): 0.5, ("orders",): 0.125}
+        await driver.drain(0)
+        await driver.close()
+
+    virtual_time.run(main())
+
+
+def test_the_status_names_hot_keys_by_the_beginning_of_their_hashes() -> None:
+    """Whoever suspects a key can check it; whoever reads the page learns no key."""
+
+    async def main() -> None:
+        driver = make_driver(HeldUpstream(), records_max=1)
+        for _ in range(150):
+            driver.append("orders", None, make_records("customer-1"))
+        loop = cast("virtual_time.VirtualTimeLoop", asyncio.get_running_loop())
+        document = describe_streams(driver, Pulse(dict), loop.clock_ns())
+        (hot,) = document["streams"][0]["hot_partition_keys"]
+        assert hot["hash_key"] == md5(b"customer-1", usedforsecurity=False).hexdigest()[:8]
+        assert (hot["throttled_or_held_back"], hot["share"]) == (149, 1.0)
+        assert "customer-1" not in str(document)
         await driver.drain(0)
         await driver.close()
 

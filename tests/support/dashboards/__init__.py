@@ -1,0 +1,1 @@
+"""The Grafana dashboards: what each panel asks, and what to make of it."""
