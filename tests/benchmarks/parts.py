@@ -8,8 +8,8 @@ of its own. Shares of samples become microseconds by the CPU time per record of 
 before. A tracer stops the process to look, which costs it no CPU time of its own; a profiler that is told of every call
 (cProfile) would cost Python's functions more than C's and distort the shares.
 
-What the event loop does in C is a part of its own: polling, reading sockets, and the writes that uvloop puts off until
-the end of a turn, so that a part's `write` is making the bytes and handing them over.
+What the event loop does in C by itself is a part of its own: polling, reading sockets, and the writes that it puts off.
+A write that it carries out at once is the caller's.
 """
 
 from __future__ import annotations
@@ -50,18 +50,20 @@ SAMPLES_PER_SECOND = 200
 MARGIN_SECONDS = 1.5
 TIMEOUT_SECONDS = 30.0
 
-PARSE, CORE, UPSTREAM, ANSWER, LOOP, REST = (
+PARSE, CORE, UPSTREAM, ANSWER, WRITE, LOOP, REST = (
     "parse, validate",
     "core, driver",
     "upstream: encode, send, decode",
-    "answer, write",
-    "event loop, sockets",
+    "answer: make",
+    "answer: write",
+    "event loop: poll, read",
     "rest",
 )
-PARTS = (PARSE, CORE, UPSTREAM, ANSWER, LOOP, REST)
+PARTS = (PARSE, CORE, UPSTREAM, ANSWER, WRITE, LOOP, REST)
 FRAME = re.compile(r"(?P<function>.*) \((?P<file>[^()]*?)(?::\d+)?\)$")
-# By the file of a frame; the first that fits.
+# By the file of a frame, the first that fits; None leaves it to the caller's.
 FILES = (
+    ("proxy/core/counters.py", None),
     ("proxy/core/", CORE),
     ("proxy/driver.py", CORE),
     ("proxy/upstream/", UPSTREAM),
@@ -71,15 +73,17 @@ FILES = (
     ("proxy/frontend/", PARSE),
     ("proxy/kinesis/", PARSE),
     ("proxy/transport/", PARSE),
-    ("proxy/admin/", REST),
-    ("proxy/metrics/", REST),
     # only the upstream's client: the load stays in the lean lane
     ("aiohttp/", UPSTREAM),
     ("botocore/", UPSTREAM),
 )
 # Whatever is called below these belongs to the answer.
-ANSWERING = (("settle", "proxy/frontend/calls.py"), ("answer", "proxy/frontend/calls.py"))
-OUTERMOST = ("uvloop/", "asyncio/runners.py", "asyncio/base_events.py")
+ANSWERING = ("settle (proxy/frontend/calls.py", "answer (proxy/frontend/calls.py")
+# Beside handing over the bytes this does next to nothing.
+WRITING = ("_reply", "proxy/transport/lean.py")
+LOOPS = ("uvloop/", "asyncio/runners.py", "asyncio/base_events.py")
+# A thread that waits for work, which py-spy takes for busy now and then.
+IDLE = "_worker (concurrent/futures/thread.py"
 
 
 def part_of(stack: str) -> str:
@@ -88,26 +92,19 @@ def part_of(stack: str) -> str:
     Args:
         stack: its frames, the outermost first, as py-spy writes them: `function (file:line)`, with semicolons.
     """
-    innermost_loop = True
-    for frame in reversed(stack.split(";")):
-        found = FRAME.match(frame)
-        if found is None:
-            continue
-        function, file = found["function"], found["file"]
+    frames = [(found["function"], found["file"]) for frame in stack.split(";") if (found := FRAME.match(frame))]
+    function, innermost = frames[-1]
+    if function.endswith(WRITING[0]) and innermost == WRITING[1]:
+        return WRITE
+    for _, file in reversed(frames):
         part = next((part for place, part in FILES if place in file), None)
         if part is not None:
-            return ANSWER if part in {PARSE, ANSWER} and _answers(stack) else part
-        if not any(place in file for place in OUTERMOST) and not function.startswith("<module>"):
-            innermost_loop = innermost_loop and "proxy/" in file
-    return LOOP if innermost_loop else REST
-
-
-def _answers(stack: str) -> bool:
-    return any(f"{function} ({file}" in stack for function, file in ANSWERING)
+            return ANSWER if part is PARSE and any(place in stack for place in ANSWERING) else part
+    return LOOP if any(place in innermost for place in LOOPS) else REST
 
 
 def shares_of(lines: Iterable[str]) -> dict[str, float]:
-    """Return each part's share of the samples.
+    """Return each part's share of the samples, without those of idle threads.
 
     Args:
         lines: of py-spy's raw format: a stack, a blank, and how many samples had it.
@@ -118,7 +115,7 @@ def shares_of(lines: Iterable[str]) -> dict[str, float]:
     samples: Counter[str] = Counter()
     for line in lines:
         stack, _, count = line.rstrip().rpartition(" ")
-        if stack:
+        if stack and IDLE not in stack.rpartition(";")[2]:
             samples[part_of(stack)] += int(count)
     if not samples:
         raise ProcessError("py-spy took no sample")

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from tests.benchmarks.instructions import CountError, change, instructions_of, kept_figures
-from tests.benchmarks.parts import ANSWER, CORE, LOOP, PARSE, PARTS, REST, UPSTREAM, part_of, shares_of
+from tests.benchmarks.parts import ANSWER, CORE, LOOP, PARSE, PARTS, REST, UPSTREAM, WRITE, part_of, shares_of
 from tests.benchmarks.record_path import CASES, LUMP_RECORDS, send
 from tests.support.processes import ProcessError
 from tests.support.virtual_time import run
@@ -48,23 +48,25 @@ def test_change_is_told_in_per_cent_of_what_was_kept() -> None:
 @pytest.mark.parametrize(
     ("frames", "part"),
     [
-        ("data_received (proxy/transport/lean.py:250)", PARSE),
-        ("start (proxy/frontend/handler.py:170);decode (proxy/kinesis/json_body.py:40)", PARSE),
-        ("append (proxy/driver.py:120);append (proxy/core/stream.py:90)", CORE),
-        ("_advance (proxy/driver.py:210);heappush (heapq.py:3)", CORE),
-        ("put (proxy/upstream/aws.py:90);_request (aiohttp/client.py:500)", UPSTREAM),
-        ("data_received (aiohttp/client_proto.py:300)", UPSTREAM),
+        ("LeanConnection.data_received (proxy/transport/lean.py:250)", PARSE),
+        ("Frontend.start (proxy/frontend/handler.py:170);decode (proxy/kinesis/json_body.py:40)", PARSE),
+        ("Driver.append (proxy/driver.py:120);Stream.append (proxy/core/stream.py:90)", CORE),
+        ("Driver._advance (proxy/driver.py:210);heappush (heapq.py:3)", CORE),
+        ("AwsUpstream.put (proxy/upstream/aws.py:90);ClientSession._request (aiohttp/client.py:500)", UPSTREAM),
+        ("ResponseHandler.data_received (aiohttp/client_proto.py:300)", UPSTREAM),
         (
-            "_advance (proxy/driver.py:222);settle (proxy/frontend/calls.py:160);_reply (proxy/transport/lean.py:380)",
+            "Driver._advance (proxy/driver.py:2);Call.settle (proxy/frontend/calls.py:1);encode (proxy/kinesis/x.py:6)",
             ANSWER,
         ),
-        ("settle (proxy/frontend/calls.py:160);encode (proxy/kinesis/json_body.py:60)", ANSWER),
-        ("main (proxy/cli.py:30)", LOOP),
+        ("Call.settle (proxy/frontend/calls.py:160);Histogram.observe (proxy/core/counters.py:6)", ANSWER),
+        ("Call.settle (proxy/frontend/calls.py:160);head_of (proxy/transport/response.py:6)", ANSWER),
+        ("Call.settle (proxy/frontend/calls.py:160);LeanConnection._reply (proxy/transport/lean.py:380)", WRITE),
+        ("run (uvloop/__init__.py:92);Runner.run (asyncio/runners.py:118)", LOOP),
         ("publish (prometheus_client/metrics.py:5)", REST),
     ],
 )
 def test_sample_belongs_to_its_innermost_part(frames: str, part: str) -> None:
-    """What a part calls is the part's, and what is below an outcome is the answer's."""
+    """What a part calls is the part's, and what is below an outcome is the answer's but for core and upstream."""
     assert part_of(f"{ROOT};{frames}") == part
 
 
@@ -74,6 +76,12 @@ def test_shares_are_of_all_samples() -> None:
         [f"{ROOT};append (proxy/core/stream.py:90) 3", f"{ROOT};data_received (proxy/transport/lean.py:2) 1"]
     )
     assert shares == {**dict.fromkeys(PARTS, 0.0), CORE: 0.75, PARSE: 0.25}
+
+
+def test_thread_that_waits_for_work_is_not_counted() -> None:
+    """The threads of a pool cost nothing while they wait, whatever the sampler makes of them."""
+    waiting = "Thread.run (threading.py:982);_worker (concurrent/futures/thread.py:81) 50"
+    assert shares_of([waiting, f"{ROOT};append (proxy/core/stream.py:90) 1"])[CORE] == 1.0
 
 
 def test_no_sample_at_all_is_an_error() -> None:
