@@ -57,7 +57,7 @@ def shown(value: float | None, unit: str) -> str:
     """Return a figure with as many digits as it is good for."""
     if value is None:
         return "–"  # noqa: RUF001 - a dash
-    digits = 0 if abs(value) >= 100 else 1 if abs(value) >= 10 else 2
+    digits = 0 if abs(value) >= 1000 else 1 if abs(value) >= 100 else 2
     return f"{value:,.{digits}f}{f' {unit}' if unit else ''}"
 
 

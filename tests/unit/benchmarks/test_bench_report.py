@@ -48,5 +48,5 @@ def test_each_section_has_one_heading() -> None:
 
 
 def test_figures_are_shown_with_the_digits_that_they_are_good_for() -> None:
-    """Large figures have no decimals, small ones two."""
-    assert [shown(value, "") for value in (0.494, 12.34, 11_212.4)] == ["0.49", "12.3", "11,212"]
+    """Large figures have no decimals, small ones two, so that a narrow miss can be seen."""
+    assert [shown(value, "") for value in (0.494, 85.02, 123.44, 11_212.4)] == ["0.49", "85.02", "123.4", "11,212"]
