@@ -56,7 +56,9 @@ class Point:
     def options(self, load: Options) -> Options:
         """Return a load at this place."""
         name = STREAM_NAME if self.streams > 1 else f"{STREAM_NAME}-of-{self.shards}"
-        return replace(load, stream_name=name, streams=self.streams, partition_keys=self.keys)
+        # Calls of fewer keys than records take many round trips each; several at once would wait beyond their deadline.
+        connections = 1 if load.records_per_call > self.keys else load.connections
+        return replace(load, connections=connections, stream_name=name, streams=self.streams, partition_keys=self.keys)
 
 
 AXES: dict[str, dict[int, Point]] = {
