@@ -12,6 +12,8 @@ UV_VENV := $(VENV)-uv
 ATHERIS := tests/fuzz/.atheris
 PLOT_VENV := tests/benchmarks/.venv
 OBSERVABILITY_VENV := tests/observability/.venv
+PLAYWRIGHT := tests/page/.playwright
+OTEL := tests/otel/.packages
 PIN = $(UV_VENV)/bin/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 $(ARGS)
 
 .DEFAULT_GOAL := help
@@ -27,13 +29,17 @@ help: ## list the targets
 .PHONY: run
 run: $(INSTALLED) ## run the proxy on its embedded Kinesis, with a stream orders of 4 shards (ARGS adds flags)
 	@printf '%s\n' \
-	    'The proxy, its embedded Kinesis behind it. Try in another terminal, besides any AWS SDK with that endpoint:' \
+	    'The proxy, its embedded Kinesis behind it. Open in a browser, and watch:' \
+	    '' \
+	    '  http://127.0.0.1:9464/' \
+	    '' \
+	    'Then send records from another terminal, with any AWS SDK at http://127.0.0.1:4567, or:' \
 	    '' \
 	    "  curl http://127.0.0.1:4567/ -H 'Content-Type: application/x-amz-json-1.1' \\" \
 	    "    -H 'X-Amz-Target: Kinesis_20131202.PutRecord' \\" \
 	    "    -d '{\"StreamName\": \"orders\", \"PartitionKey\": \"customer-1\", \"Data\": \"aGVsbG8=\"}'" \
 	    '' \
-	    '  curl http://127.0.0.1:9464/             what there is to see: status, metrics, health, faults' \
+	    '  curl http://127.0.0.1:9464/             what else there is: status, metrics, health, faults' \
 	    '  make run ARGS="--fault latency_ms=50"   other settings; all of them: $(BIN)/kinesis-proxy config' \
 	    '' \
 	    'Ctrl-C drains and stops.' ''
@@ -104,6 +110,20 @@ pictures: $(INSTALLED) ## draw the dashboards with Grafana's own panels (needs m
 	@$(OBSERVABILITY_VENV)/bin/python tests/observability/round_trip.py grafana/dashboards/*.json
 	@$(BIN)/python -m tests.observability.pictures
 
+.PHONY: page
+page: $(INSTALLED) ## look at the page to watch in headless Chromium, under load; pictures go to build/page (ARGS="-k phone")
+	@test $(PLAYWRIGHT)/installed -nt tests/page/requirements.lock || { rm -rf $(PLAYWRIGHT); \
+	    $(PIP) install --require-hashes --only-binary :all: --target $(PLAYWRIGHT) -r tests/page/requirements.lock && \
+	    touch $(PLAYWRIGHT)/installed; }
+	@$(BIN)/python -m pytest -q tests/page/page_checks.py $(ARGS)
+
+.PHONY: otel
+otel: $(INSTALLED) ## check the spans that kinesis-proxy[otel] makes
+	@test $(OTEL)/installed -nt requirements-otel.lock || { rm -rf $(OTEL); \
+	    $(PIP) install --require-hashes --only-binary :all: --target $(OTEL) -r requirements-otel.lock && \
+	    touch $(OTEL)/installed; }
+	@$(BIN)/python -m pytest -q tests/otel/otel_checks.py $(ARGS)
+
 .PHONY: servers
 servers: ## install the independent Kinesis servers that the integration tests use
 	@PYTHON="$(PYTHON)" tests/servers/install
@@ -117,6 +137,7 @@ lock: ## pin the dependencies anew (ARGS=--upgrade takes the newest)
 	@test -x $(UV_VENV)/bin/uv || { $(PYTHON) -m venv $(UV_VENV) && $(UV_VENV)/bin/python -m pip install --quiet uv; }
 	@$(PIN) pyproject.toml -o requirements.lock
 	@$(PIN) pyproject.toml --group dev -o requirements-dev.lock
+	@$(PIN) pyproject.toml --extra otel --constraint requirements.lock -o requirements-otel.lock
 	@cd tests/servers && $(CURDIR)/$(PIN) requirements.in -o requirements.lock
 	@cd tests/fuzz && $(CURDIR)/$(PIN) requirements.in -o requirements.lock
 	@cd tests/benchmarks/peers && $(CURDIR)/$(PIN) requirements.in -o requirements.lock
@@ -125,6 +146,7 @@ lock: ## pin the dependencies anew (ARGS=--upgrade takes the newest)
 	@cd tests/deploy && $(CURDIR)/$(PIN) requirements.in -o requirements.lock
 	@cd tests/deploy && $(CURDIR)/$(PIN) --no-deps binaries.in -o binaries.lock
 	@cd tests/observability && $(CURDIR)/$(PIN) requirements.in -o requirements.lock
+	@cd tests/page && $(CURDIR)/$(PIN) requirements.in -o requirements.lock
 
 .PHONY: tables
 tables: $(INSTALLED) ## write anew what is generated: tables of settings, metrics and alerts, dashboards, and in deploy/ rules and values
@@ -146,7 +168,7 @@ image: $(INSTALLED) ## build the image with buildah, run it with podman, put rec
 .PHONY: clean
 clean: ## remove what the other targets made
 	rm -rf $(VENV) $(UV_VENV) tests/servers/.venv tests/servers/node_modules tests/deploy/.venv $(ATHERIS) $(PLOT_VENV) tests/fuzz/corpus build dist
-	rm -rf tests/benchmarks/peers/.venv $(OBSERVABILITY_VENV) tests/observability/panels/node_modules
+	rm -rf tests/benchmarks/peers/.venv $(OBSERVABILITY_VENV) tests/observability/panels/node_modules $(PLAYWRIGHT) $(OTEL)
 	cd tests/conformance/sdks && rm -rf go/build java/target js/node_modules kpl/target
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find proxy tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -278,7 +278,7 @@ class Driver:
         reply = self._result_of(task, stream)
         now_ns = self._clock()
         if isinstance(reply, Failure):
-            self._report("request_failed", stream, reply, now_ns)
+            self._report("put_failed", stream, reply, now_ns)
         stream.completed(batch, reply, now_ns)
         self._touch(stream)
 
@@ -318,12 +318,13 @@ class Driver:
         """Log a failure, the first of its kind at once and then now and again."""
         held_back = self._occasional.admit((event, stream.name, failure.code), now_ns)
         if held_back is not None:
+            # about a single record the service's text can quote what its caller sent
+            quotes = verdicts.verdict_of(failure.code, failure.status).scope is Scope.RECORD
             log.warning(
                 event,
                 stream=stream.name,
                 code=failure.code,
-                # about a single record the service's text can quote what its caller sent
-                message=None if verdicts.verdict_of(failure.code).scope is Scope.RECORD else failure.message,
+                message=None if quotes else failure.message,
                 written=failure.written.value,
                 held_back=held_back,
             )

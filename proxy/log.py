@@ -1,6 +1,7 @@
 """Logging: events with stable names, one JSON object a line or readable on a terminal.
 
-Decides the shape of a line and how often a repeated event is told. Events are named in snake_case, facts are members.
+Decides the shape of a line and how often a repeated event is told. Events are named in snake_case, facts are members;
+`deploy/LOGS.md` lists them all. Who expects repeats asks `Occasional` before it logs; `FloodFilter` bounds the rest.
 Never logged: data, whole partition keys, secrets; nor therefore the texts of exceptions, which can quote a client's
 bytes, and the libraries' debugging, which writes out headers and bodies.
 """
@@ -9,15 +10,22 @@ from __future__ import annotations
 
 import logging
 import sys
+import time
 import traceback
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from typing import TYPE_CHECKING, TextIO
 
 import structlog
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from structlog.typing import EventDict, Processor, WrappedLogger
 
+SECOND_NS = 1_000_000_000
+# Of one event; far beyond what is told of anything that goes as it should.
+FLOOD_LINES_MAX = 100
+FLOOD_INTERVAL_NS = 10 * SECOND_NS
 LIBRARIES = ("aiobotocore", "aiohttp", "asyncio", "botocore", "urllib3")
 
 
@@ -59,6 +67,7 @@ def configure(log_format: str, log_level: str, stream: TextIO | None = None) -> 
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *rendering],
         )
     )
+    handler.addFilter(FloodFilter())
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(level)
@@ -92,6 +101,47 @@ def _in_order(logger: WrappedLogger, method: str, event: EventDict) -> EventDict
     del logger, method
     first = {name: event.pop(name) for name in ("time", "level", "event")}
     return {**first, **event}
+
+
+class FloodFilter(logging.Filter):
+    """Lets so many lines of one event through in an interval; the first of the next says how many it dropped.
+
+    Args:
+        lines_max: lines of one event in an interval.
+        interval_ns: the interval.
+        clock: monotonic nanoseconds.
+    """
+
+    def __init__(
+        self,
+        lines_max: int = FLOOD_LINES_MAX,
+        interval_ns: int = FLOOD_INTERVAL_NS,
+        clock: Callable[[], int] = time.monotonic_ns,
+    ) -> None:
+        super().__init__()
+        self._lines_max = lines_max
+        self._interval_ns = interval_ns
+        self._clock = clock
+        self._since_ns = clock()
+        self._lines: Counter[str] = Counter()
+        self._dropped: Counter[str] = Counter()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether a line is written; one of ours is told what was dropped before it."""
+        now_ns = self._clock()
+        if now_ns - self._since_ns >= self._interval_ns:
+            # what was dropped two intervals ago and never told belongs to an event that has ended
+            self._since_ns, self._dropped = now_ns, self._lines - Counter(dict.fromkeys(self._lines, self._lines_max))
+            self._lines = Counter()
+        ours = isinstance(record.msg, dict)
+        event = str(record.msg["event"]) if isinstance(record.msg, dict) else record.name
+        self._lines[event] += 1
+        if self._lines[event] > self._lines_max:
+            return False
+        dropped = self._dropped.pop(event, 0)
+        if dropped and ours:
+            record.msg["dropped"] = dropped  # type: ignore[index] # structlog hands its events over as mappings
+        return True
 
 
 class Occasional:

@@ -1,6 +1,7 @@
-"""The admin port: /livez, /readyz, /metrics, /status, and whatever else a part of the program has to show.
+"""The admin port: /livez, /readyz, /metrics, /status, the page to watch, and whatever else a part has to show.
 
-Decides nothing about any of it; gives each an address and lists them all at /. No hot path: plain aiohttp.
+Decides nothing about any of it; gives each an address and lists them all at /, where a browser gets the page instead.
+No hot path: plain aiohttp.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from aiohttp import web
 from prometheus_client.exposition import choose_encoder
 
+from proxy.admin.page_routes import INDEX, read_files, routes, wants_page
 from proxy.kinesis.http import Request
 
 if TYPE_CHECKING:
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 
     from proxy.admin.health import Health
     from proxy.admin.pulse import Pulse
+    from proxy.admin.watch import Watch
     from proxy.config import Address
     from proxy.kinesis.http import Reply
 
@@ -45,6 +48,7 @@ class AdminServer:
         registry: for /metrics.
         status: returns the status document.
         pages: others to serve.
+        watch: for the page to watch; without one there is none.
 
     Call `start`, and `close` at the end.
     """
@@ -56,12 +60,15 @@ class AdminServer:
         registry: CollectorRegistry,
         status: Callable[[], dict[str, Any]],
         pages: tuple[Page, ...] = (),
+        watch: Watch | None = None,
     ) -> None:
         self._health = health
         self._pulse = pulse
         self._registry = registry
         self._status = status
         self._pages = pages
+        self._watch = watch
+        self._files = read_files() if watch else {}
         self._runner: web.AppRunner | None = None
 
     @property
@@ -82,6 +89,7 @@ class AdminServer:
                 web.get("/readyz", self._readyz),
                 web.get("/metrics", self._metrics),
                 web.get("/status", self._status_page),
+                *(routes(self._watch, self._files) if self._watch else ()),
                 *(web.route("*", page.path, _answering(page)) for page in self._pages),
             ]
         )
@@ -100,15 +108,19 @@ class AdminServer:
         if runner is not None:
             await runner.cleanup()
 
-    async def _index(self, _request: web.Request) -> web.Response:
+    async def _index(self, request: web.Request) -> web.Response:
+        if self._files and wants_page(request):
+            return await self._files[INDEX].answer(request)
         lines = [
+            *([("/", "in a browser: the page to watch, live")] if self._files else []),
             ("/livez", "whether the process is alive"),
             ("/readyz", "whether it should be given work, and if not, why"),
             ("/metrics", "metrics for Prometheus"),
             ("/status", "streams, shards, rates, queues and outcomes as JSON"),
             *((page.path, page.meaning) for page in self._pages),
         ]
-        return web.Response(text="kinesis-proxy\n\n" + "".join(f"{path:<10} {meaning}\n" for path, meaning in lines))
+        text = "kinesis-proxy\n\n" + "".join(f"{path:<10} {meaning}\n" for path, meaning in lines)
+        return web.Response(text=text, headers={"Vary": "Accept"})
 
     async def _livez(self, _request: web.Request) -> web.Response:
         return web.json_response({"live": True, "event_loop_lag_seconds": self._pulse.lag_seconds})

@@ -77,6 +77,20 @@ def describe_records(driver: Driver) -> dict[str, int]:
     }
 
 
+def describe_records_of(stream: Stream) -> dict[str, int]:
+    """Return the balance of one stream's records, as above."""
+    counters = stream.counters
+    return {
+        "received": counters.received_records,
+        "delivered": counters.acknowledged_records,
+        "refused": counters.refused_records,
+        "expired": counters.expired_records,
+        "withdrawn": counters.withdrawn_records,
+        "queued": stream.queued_records,
+        "in_flight": stream.in_flight_records,
+    }
+
+
 def _stream(identity: str, stream: Stream, pulse: Pulse, now_ns: int) -> dict[str, Any]:
     counters = stream.counters
     summary = stream.summary
@@ -90,15 +104,7 @@ def _stream(identity: str, stream: Stream, pulse: Pulse, now_ns: int) -> dict[st
         "record_bytes_max": summary.record_bytes_max if summary else None,
         "received_per_second": round(pulse.per_second(("received", identity)), 1),
         "delivered_per_second": round(pulse.per_second(("delivered", identity)), 1),
-        "records": {
-            "received": counters.received_records,
-            "delivered": counters.acknowledged_records,
-            "refused": counters.refused_records,
-            "expired": counters.expired_records,
-            "withdrawn": counters.withdrawn_records,
-            "queued": stream.queued_records,
-            "in_flight": stream.in_flight_records,
-        },
+        "records": describe_records_of(stream),
         "queued_bytes": stream.queued_bytes,
         "partition_keys": stream.key_count,
         "oldest_record_age_ms": None if oldest_at_ns is None else (now_ns - oldest_at_ns) // MILLISECOND_NS,

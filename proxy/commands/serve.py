@@ -22,11 +22,13 @@ from proxy.admin.readings import read_frontend, read_listener, read_process, rea
 from proxy.admin.server import AdminServer
 from proxy.admin.status import describe_records, describe_streams, describe_upstream, rate_totals
 from proxy.admin.stream_readings import read_streams
+from proxy.admin.watch import Sources, Watch
 from proxy.commands.counted import CountedUpstream
 from proxy.commands.embedded import make_emulator, pages, read_emulator
 from proxy.commands.forwarding import SETTING, forwarded_operations
 from proxy.commands.listener import http_limits, server_tls
 from proxy.commands.process import CommandError, Signals, listen, log_what_nobody_caught, spare_what_start_up_made
+from proxy.commands.tracing import make_tracing
 from proxy.config.values import ordering_mode_of
 from proxy.core.buffer import Buffer
 from proxy.core.limits import MILLISECOND_NS, StreamLimits
@@ -99,24 +101,30 @@ class Service:
             self._upstream = CountedUpstream(EmbeddedUpstream(self._emulator))
         else:
             self._upstream = AwsUpstream(upstream_settings(settings))
+        self._tracing = tracing = make_tracing()
+        upstream = tracing.upstream(self._upstream) if tracing else self._upstream
         buffer = Buffer(settings.buffer_records_max, settings.buffer_bytes_max)
         self._driver = Driver(
-            self._upstream, stream_limits_of(settings), buffer, settings.streams_max, self._clock, random.random
+            upstream, stream_limits_of(settings), buffer, settings.streams_max, self._clock, random.random
         )
         self._keys = None if settings.inbound_keys_file is None else KeyStore(Path(settings.inbound_keys_file))
         self._keys_watch: asyncio.Task[None] | None = None
         authentication = None if self._keys is None else Authentication(self._keys.find, wall_clock)
-        self._frontend = Frontend(
-            self._driver, self._upstream, frontend_settings(settings), self._clock, authentication
-        )
-        self._server = HttpServer(
-            self._frontend.handle, http_limits(settings), server_tls(settings), start_put=self._frontend.start
-        )
+        queue = tracing.queue(self._driver) if tracing else self._driver
+        self._frontend = Frontend(queue, upstream, frontend_settings(settings), self._clock, authentication)
+        handle = tracing.handler(self._frontend.handle) if tracing else self._frontend.handle
+        # a span is of a task, so what is traced goes the way that has one
+        start_put = None if tracing else self._frontend.start
+        self._server = HttpServer(handle, http_limits(settings), server_tls(settings), start_put=start_put)
         self._health = Health(self._upstream.ready, buffer)
         self._pulse = Pulse(lambda: rate_totals(self._driver))
         self._labels = StreamLabels()
+        sources = Sources(self._driver, self._frontend.counters, self._upstream.counters, self._about)
+        self._watch = Watch(sources, self._clock)
         emulator_pages = pages(self._emulator) if self._emulator else ()
-        self._admin = AdminServer(self._health, self._pulse, make_registry(self._read), self._status, emulator_pages)
+        self._admin = AdminServer(
+            self._health, self._pulse, make_registry(self._read), self._status, emulator_pages, self._watch
+        )
 
     async def start(self) -> None:
         """Start all parts; the admin port first, so that it can tell what the others wait for.
@@ -132,6 +140,7 @@ class Service:
                 raise CommandError(f"inbound_keys_file: {error}") from error
             self._keys_watch = asyncio.create_task(self._keys.watch(KEYS_WATCH_SECONDS))
         self._pulse.start()
+        self._watch.start()
         await listen("admin_listen", settings.admin_listen, self._admin.start(settings.admin_listen))
         try:
             await self._upstream.start()
@@ -185,11 +194,14 @@ class Service:
         """Close every part that was started."""
         if self._keys_watch is not None:
             self._keys_watch.cancel()
+        self._watch.stop()
         self._pulse.stop()
         await self._server.close(0)
         await self._driver.close()
         await self._upstream.close()
         await self._admin.close()
+        if self._tracing is not None:
+            await self._tracing.close()
 
     def _read(self) -> Readings:
         """Read everything in one go."""
@@ -203,16 +215,23 @@ class Service:
             "delivery_timeout_seconds": {(): self._settings.delivery_timeout_ms / 1000},
         }
 
-    def _status(self) -> dict[str, Any]:
-        now_ns = self._clock()
+    def _about(self) -> dict[str, Any]:
+        """Tell what is true of the process as a whole."""
         return {
             "version": proxy.__version__,
             "command": COMMAND,
-            "uptime_seconds": round((now_ns - self._started_at_ns) / 1e9, 1),
+            "uptime_seconds": round((self._clock() - self._started_at_ns) / 1e9, 1),
             "obstacles": self._health.obstacles(),
             "event_loop_lag_seconds": self._pulse.lag_seconds,
             "connections": self._server.connections,
             "requests_in_progress": self._server.requests_in_progress,
+            "upstream_kind": self._settings.upstream,
+        }
+
+    def _status(self) -> dict[str, Any]:
+        now_ns = self._clock()
+        return {
+            **self._about(),
             "upstream": {"kind": self._settings.upstream, **describe_upstream(self._upstream.counters)},
             **describe_streams(self._driver, self._pulse, now_ns),
         }

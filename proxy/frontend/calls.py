@@ -2,7 +2,7 @@
 
 A client whose patience ends cuts its connection, or resets its request, and tries the call again. That attempt must not
 be queued beside the first: the records would be written twice. So it joins the call that it repeats and gets the same
-outcome. It repeats a call if caller, operation and id are the same (`identity`) and the body is, byte for byte; then
+outcome. It repeats a call if caller, operation and id are the same (`identity`) and the body is, by a hash of it; then
 stream and records are, too.
 
 The newest attempt is the one that its client listens to; it decides whether an answer has reached anybody:
@@ -37,7 +37,6 @@ Must never know: HTTP, how records travel upstream.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from proxy.core.limits import SECOND_NS
@@ -55,7 +54,7 @@ if TYPE_CHECKING:
 
 ContextT = TypeVar("ContextT")
 
-# A call's own memory beside its answer's: objects, identity, digest.
+# A call's own memory beside its answer's: objects and identity.
 _CALL_BYTES = 1024
 
 
@@ -132,8 +131,7 @@ class Call:
     __slots__ = (
         "_answer",
         "_answer_of",
-        "_body",
-        "_digest",
+        "_fingerprint",
         "_unsettled",
         "attempts",
         "identity",
@@ -168,8 +166,7 @@ class Call:
         self.kept_bytes = 0
         self._answer_of = answer_of
         self._answer: Answer | None = None
-        self._body: bytes | None = None
-        self._digest = b""
+        self._fingerprint = (0, 0)
         self._unsettled = 0
 
     @property
@@ -208,19 +205,16 @@ class Call:
     def identify(self, identity: Identity, body: bytes) -> None:
         """Let the call be joined."""
         self.identity = identity
-        self._body = body
-
-    def digest_body(self) -> None:
-        """Keep no more of the body than it takes to recognise it."""
-        if self._body is not None:
-            self._digest = sha256(self._body).digest()
-            self._body = None
+        self._fingerprint = _fingerprint_of(body)
 
     def has_body(self, body: bytes) -> bool:
         """Return whether this is the call's body."""
-        if self._body is not None:
-            return self._body == body
-        return self._digest == sha256(body).digest()
+        return self._fingerprint == _fingerprint_of(body)
+
+
+def _fingerprint_of(body: bytes) -> tuple[int, int]:
+    """Return what a body is known by, instead of keeping it: its length, and 64 bits keyed by the process."""
+    return len(body), hash(body)
 
 
 class Calls:
@@ -327,7 +321,6 @@ class Calls:
     def _abandon(self, call: Call) -> None:
         """Decide what becomes of a call that nobody waits for."""
         if call.identity is not None and call.any_sent():
-            call.digest_body()
             call.orphan_settled = self._keep
             return
         self._forget(call)
@@ -345,7 +338,6 @@ class Calls:
             self._forget(call)
         elif self._known.setdefault(identity, call) is call:
             now_ns = self._clock()
-            call.digest_body()
             call.kept_until_ns = now_ns + self._limits.keep_ns
             call.kept_bytes = _CALL_BYTES + bytes_of(answer)
             self._undelivered[identity] = call

@@ -31,10 +31,11 @@ from proxy.kinesis.errors import (
     UnknownOperationException,
 )
 from proxy.kinesis.front_door import (
+    REQUEST_ID,
     RETRY_AFTER,
     NotKinesis,
-    code_reply,
     codec_of,
+    encoded_error_reply,
     encoded_reply,
     error_reply,
     operation_of,
@@ -42,6 +43,7 @@ from proxy.kinesis.front_door import (
 from proxy.kinesis.http import AbortConnection, Reply
 from proxy.kinesis.limits import REQUEST_BYTES_MAX
 from proxy.kinesis.puts import PutRecordsInput, parse_put_record, parse_put_records
+from proxy.log import Occasional
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -59,9 +61,12 @@ log = structlog.get_logger(__name__)
 PUT_RECORD = "PutRecord"
 PUT_RECORDS = "PutRecords"
 PUTS = frozenset({PUT_RECORD, PUT_RECORDS})
+_DEFECT = Refusal(InternalFailure.code)
 _SHUTTING_DOWN = Refusal(InternalFailure.code, "The proxy is shutting down.")
 # Of a reply that reaches nobody, as nginx writes it into its log.
 _STATUS_CLIENT_GONE = 499
+_STATUS_FAULT = 500
+REPEATED_EVENT_INTERVAL_NS = 10 * SECOND_NS
 # Operations that no setting lets through, each with the reason that its caller is told.
 NEVER_FORWARDED = {
     "SubscribeToShard": (
@@ -130,6 +135,7 @@ class Frontend:
             data_bytes_max=settings.data_bytes_max,
             request_bytes_max=settings.request_bytes_max,
         )
+        self._occasional = Occasional(REPEATED_EVENT_INTERVAL_NS)
         self._calls = Calls(queue, self.counters, clock, settings.undelivered)
 
     async def handle(self, request: Request) -> Reply:
@@ -188,7 +194,18 @@ class Frontend:
         return True
 
     def _count(self, operation: str, reply: Reply, started_at_ns: int) -> None:
+        if reply.status >= _STATUS_FAULT:
+            self._report_fault(operation, reply)
         self.counters.count_request(operation, reply.status, (self._clock() - started_at_ns) / SECOND_NS)
+
+    def _report_fault(self, operation: str, reply: Reply) -> None:
+        """Log that a caller is told of a fault of ours or the service's, the first at once and then now and again."""
+        held_back = self._occasional.admit((operation, reply.status), self._clock())
+        if held_back is not None:
+            request_id = reply.headers.get(REQUEST_ID)
+            log.warning(
+                "fault_answered", operation=operation, status=reply.status, request_id=request_id, held_back=held_back
+            )
 
     def _caller_of(self, request: Request, operation: str) -> InboundKey | None:
         if self._authentication is None:
@@ -225,7 +242,7 @@ class Frontend:
             ForwardAlone: it is for upstream to decide.
         """
         codec = codec_of(request)
-        waiting = operation, request, codec, started_at_ns, deliver
+        waiting = operation, codec, started_at_ns, deliver
         if request.gone:
             self._answered(waiting, None)
             return
@@ -254,15 +271,16 @@ class Frontend:
 
     def _answered(self, waiting: _Waiting, answer: Answer | None) -> None:
         """Write the reply to a put whose outcome has come; None if its client has left."""
-        operation, request, codec, started_at_ns, deliver = waiting
+        operation, codec, started_at_ns, deliver = waiting
         if answer is None:
             self.counters.abandoned_requests += 1
             deliver(Reply(_STATUS_CLIENT_GONE, b""))
             return
         try:
-            reply = _refusal_reply(request, answer) if isinstance(answer, Refusal) else encoded_reply(codec, answer)
-        except Exception as error:  # noqa: BLE001 - a caller waits
-            reply = _error_reply(operation, request, error)
+            reply = _refusal_reply(codec, answer) if isinstance(answer, Refusal) else encoded_reply(codec, answer)
+        except Exception:
+            log.exception("request_failed", operation=operation)
+            reply = _refusal_reply(codec, _DEFECT)
         self._count(operation, reply, started_at_ns)
         deliver(reply)
 
@@ -276,8 +294,9 @@ class Frontend:
             raise
 
 
-# A put whose outcome is to come: its operation, its request and format, when it came, and where its reply goes.
-_Waiting = tuple[str, "Request", "Codec", int, "Callable[[Reply], None]"]
+# A put whose outcome is to come: its operation and format, when it came, and where its reply goes; not the request,
+# whose body may be large.
+_Waiting = tuple[str, "Codec", int, "Callable[[Reply], None]"]
 
 
 def _resolve(answered: asyncio.Future[Reply], reply: Reply) -> None:
@@ -289,13 +308,14 @@ def _error_reply(operation: str, request: Request, error: Exception) -> Reply:
     """Answer a request that came to an error: the service's, or a defect of ours, which goes into the log."""
     if isinstance(error, KinesisError):
         return error_reply(request, error)
-    log.error("request_failed", operation=operation, exc_info=error)
-    return error_reply(request, InternalFailure())
+    reply = error_reply(request, InternalFailure())
+    log.error("request_failed", operation=operation, request_id=reply.headers[REQUEST_ID], exc_info=error)
+    return reply
 
 
-def _refusal_reply(request: Request, refusal: Refusal) -> Reply:
+def _refusal_reply(codec: Codec, refusal: Refusal) -> Reply:
     error_class = ERRORS.get(refusal.code, KinesisError)
-    reply = code_reply(request, error_class.status, refusal.code, refusal.message, error_class.message_member)
+    reply = encoded_error_reply(codec, error_class.status, refusal.code, refusal.message, error_class.message_member)
     if refusal.retry_after_ms:
         reply.headers[RETRY_AFTER] = str(refusal.retry_after_ms)
     return reply

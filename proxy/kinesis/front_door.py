@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 # In milliseconds; the SDKs that know it (JavaScript, Rust, recent boto3) read it on errors.
 RETRY_AFTER = "x-amz-retry-after"
+REQUEST_ID = "x-amzn-RequestId"
 _PLAIN_JSON = "application/json"
 
 _SERVICE = "Kinesis_20131202"
@@ -83,8 +84,14 @@ def error_reply(request: Request, error: KinesisError) -> Reply:
 
 def code_reply(request: Request, status: int, code: str, message: str | None, message_member: str = "message") -> Reply:
     """Answer with an error code that may have no class of its own, as one from upstream."""
+    return encoded_error_reply(_error_codec(request), status, code, message, message_member)
+
+
+def encoded_error_reply(
+    codec: Codec, status: int, code: str, message: str | None, message_member: str = "message"
+) -> Reply:
+    """Answer with an error code in a format."""
     document = {"__type": code} if message is None else {"__type": code, message_member: message}
-    codec = _error_codec(request)
     return Reply(status, codec.encode(document), {"x-amzn-ErrorType": code}, lines=_lines(codec))
 
 
@@ -168,4 +175,4 @@ _request_number = count(1)
 
 def _identity_lines() -> str:
     number = f"{next(_request_number):012x}"
-    return f"x-amzn-RequestId: {_REQUEST_ID_HEAD}{number}\r\nx-amz-id-2: {_EXTENDED_ID_HEAD}{number}\r\n"
+    return f"{REQUEST_ID}: {_REQUEST_ID_HEAD}{number}\r\nx-amz-id-2: {_EXTENDED_ID_HEAD}{number}\r\n"

@@ -90,5 +90,6 @@ class AbortConnection(Exception):  # noqa: N818 - an order to the transport, not
 
 Handler = Callable[[Request], Awaitable[Reply]]
 
-# Answers a put by calling what it is given, once; returns False where it cannot, and has done nothing then.
+# Answers a put by calling what it is given, once; returns False where it cannot, and has done nothing then. What it
+# needs of the request afterwards it must keep: body and headers are let go of.
 PutStarter = Callable[[Request, Callable[[Reply], None]], bool]

@@ -119,6 +119,7 @@ class _Shape:
 
 
 _NO_SHAPE = _Shape(())
+_NO_HEADERS: Mapping[str, str] = {}
 
 
 class Headers(Mapping[str, str]):
@@ -356,7 +357,9 @@ class LeanConnection(asyncio.Protocol):
             self._request = None
             self._hand_over()
         elif self._request is request:
-            self._pieces.clear()  # it is read, and may be in memory for long
+            # it has been read, and may be in memory for long
+            self._pieces.clear()
+            request.body, request.headers = b"", _NO_HEADERS
 
     def _reply(self, reply: Reply) -> None:
         """Write the answer to the request in progress."""

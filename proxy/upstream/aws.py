@@ -26,7 +26,7 @@ from botocore.exceptions import BotoCoreError
 
 from proxy.core.batch import Answer, Failure
 from proxy.kinesis.errors import InternalFailure, LimitExceededException
-from proxy.kinesis.front_door import codec_of, error_reply
+from proxy.kinesis.front_door import REQUEST_ID, codec_of, error_reply
 from proxy.kinesis.http import Reply
 from proxy.log import Occasional
 from proxy.upstream import wire
@@ -210,11 +210,12 @@ class AwsUpstream:
         finally:
             self._forwards_in_flight -= 1
         if isinstance(reply, Failure):
-            self._report_forward(operation, reply)
-            return error_reply(request, InternalFailure())
+            answer = error_reply(request, InternalFailure())
+            self._report_forward(operation, reply, answer.headers[REQUEST_ID])
+            return answer
         return Reply(reply.status, reply.body, {name: value for name, value in reply.headers.items() if _is_kept(name)})
 
-    def _report_forward(self, operation: str, failure: Failure) -> None:
+    def _report_forward(self, operation: str, failure: Failure, request_id: str) -> None:
         """Log that a forward failed, the first of its kind at once and then now and again."""
         held_back = self._occasional.admit((failure.code,), time.monotonic_ns())
         if held_back is not None:
@@ -223,6 +224,7 @@ class AwsUpstream:
                 operation=operation,
                 code=failure.code,
                 reason=failure.message,
+                request_id=request_id,
                 held_back=held_back,
             )
 

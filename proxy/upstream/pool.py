@@ -62,6 +62,7 @@ def cut_off(transport: asyncio.Transport | None) -> None:
         return
     connection = transport.get_extra_info("socket")
     if connection is not None:
-        with contextlib.suppress(OSError):
+        # of a connection that its peer has reset uvloop's socket has no descriptor any more, and says ValueError
+        with contextlib.suppress(OSError, ValueError):
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
     transport.abort()

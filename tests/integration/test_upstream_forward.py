@@ -191,7 +191,7 @@ async def test_failing_forwards_do_not_flood_the_log() -> None:
     """Clients repeat what failed, and so would the log: one line a kind, and how many were held back."""
     with capture_logs() as logs:
         async with FaultServer(reset_after_request()) as server, opened(server.url) as upstream:
-            for _ in range(20):
-                await upstream.forward("DescribeStream", request())
+            replies = [await upstream.forward("DescribeStream", request()) for _ in range(20)]
     told = [entry for entry in logs if entry["event"] == "forward_failed"]
     assert [(entry["code"], entry["held_back"]) for entry in told] == [("ConnectionReset", 0)]
+    assert told[0]["request_id"] == replies[0].headers["x-amzn-RequestId"]

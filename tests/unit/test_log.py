@@ -131,3 +131,38 @@ def test_the_number_of_kinds_remembered_is_bounded() -> None:
     occasional.admit(("c",), 1)
     assert occasional.admit(("a",), 2) is None
     assert occasional.admit(("b",), 2) == 0
+
+
+def test_a_flood_of_one_event_is_dropped_and_told_later() -> None:
+    """A defect in a loop fills no disk, and hides no other event."""
+    now_ns = 0
+    flood = log.FloodFilter(lines_max=2, interval_ns=SECOND_NS, clock=lambda: now_ns)
+    stream = io.StringIO()
+    log.configure("json", "info", stream)
+    (handler,) = logging.getLogger().handlers
+    handler.filters = [flood]
+    logger = structlog.get_logger("proxy")
+    for _ in range(10):
+        logger.error("request_failed")
+    logger.info("serving")
+    now_ns = SECOND_NS
+    logger.error("request_failed")
+    logger.error("request_failed")
+    told = [(line["event"], line.get("dropped")) for line in lines_of(stream)]
+    assert told == [
+        ("request_failed", None),
+        ("request_failed", None),
+        ("serving", None),
+        ("request_failed", 8),
+        ("request_failed", None),
+    ]
+
+
+def test_a_flood_of_a_librarys_lines_is_dropped_too() -> None:
+    """They have one event name, and count by their logger."""
+    stream = io.StringIO()
+    log.configure("json", "info", stream)
+    for _ in range(3 * log.FLOOD_LINES_MAX):
+        logging.getLogger("aiohttp.server").warning("odd request")
+    logging.getLogger("asyncio").warning("slow callback")
+    assert len(lines_of(stream)) == log.FLOOD_LINES_MAX + 1

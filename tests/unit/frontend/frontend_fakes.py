@@ -158,10 +158,11 @@ def frontend_of(
     forwarded: frozenset[str] | None = None,
     data_bytes_max: int = 0,
     authentication: Authentication | None = None,
+    clock: Callable[[], int] | None = None,
 ) -> Frontend:
     """Build a frontend on fakes."""
     settings = FrontendSettings(forwarded, SETTING, data_bytes_max=data_bytes_max)
-    return Frontend(queue, upstream or FakeUpstream(), settings, ticking_clock(), authentication)
+    return Frontend(queue, upstream or FakeUpstream(), settings, clock or ticking_clock(), authentication)
 
 
 def request_of(operation: str, body: bytes | dict[str, Any], content_type: str = JSON) -> Request:

@@ -12,9 +12,11 @@ from structlog.testing import capture_logs
 from proxy.kinesis.http import AbortConnection, Reply, Request
 from proxy.kinesis.operations import KNOWN_OPERATIONS
 from tests.unit.frontend.frontend_fakes import (
+    ALL,
     SETTING,
     FakeQueue,
     FakeUpstream,
+    Rejection,
     frontend_of,
     output_of,
     put_record_request,
@@ -141,7 +143,34 @@ async def test_defect_is_answered_as_the_services_own_failure() -> None:
     with capture_logs() as logs:
         reply = await frontend.handle(request_of("ListShards", {}))
     assert (reply.status, output_of(reply)) == (500, {"__type": "InternalFailure"})
-    assert [(entry["event"], entry["operation"]) for entry in logs] == [("request_failed", "ListShards")]
+    told = [(entry["event"], entry["operation"], entry["request_id"]) for entry in logs]
+    request_id = reply.headers["x-amzn-RequestId"]
+    assert told == [(event, "ListShards", request_id) for event in ("request_failed", "fault_answered")]
+
+
+async def test_a_fault_that_is_answered_is_logged_with_the_id_that_the_caller_sees() -> None:
+    """The first of a kind at once, then one an interval: who reports an id finds the line, and the log is no copy."""
+    queue = FakeQueue()
+    queue.rejections = [Rejection(ALL, "InternalFailure", "no")]
+    now_ns = 0
+    frontend = frontend_of(queue, clock=lambda: now_ns)
+    with capture_logs() as logs:
+        first = await frontend.handle(put_record_request())
+        await frontend.handle(put_record_request())
+        now_ns = 11 * 10**9
+        third = await frontend.handle(put_record_request())
+    assert [first.status, third.status] == [500, 500]
+    assert [(entry["event"], entry["request_id"], entry["held_back"]) for entry in logs] == [
+        ("fault_answered", first.headers["x-amzn-RequestId"], 0),
+        ("fault_answered", third.headers["x-amzn-RequestId"], 1),
+    ]
+
+
+async def test_what_a_caller_did_wrong_is_not_logged() -> None:
+    """A client that errs in a loop is its owner's matter, and the metrics'."""
+    with capture_logs() as logs:
+        reply = await frontend_of(FakeQueue()).handle(request_of("PutRecord", {}))
+    assert (reply.status, logs) == (400, [])
 
 
 async def test_order_to_cut_the_connection_passes_through() -> None:
