@@ -24,7 +24,7 @@ MAKEFLAGS += --no-print-directory --no-builtin-rules
 
 .PHONY: help
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: run
 run: $(INSTALLED) ## run the proxy on its embedded Kinesis, with a stream orders of 4 shards (ARGS adds flags)
@@ -78,8 +78,17 @@ simulate: $(INSTALLED) ## run proxies, clients and a faulty service in virtual t
 	@$(BIN)/python -m tests.simulation $(ARGS)
 
 .PHONY: bench
-bench: $(INSTALLED) ## measure CPU, memory and latency
+bench: $(INSTALLED) ## measure CPU, memory and latency beside their targets (ARGS="--only cost" for a part)
 	@$(BIN)/python -m tests.benchmarks.bench $(ARGS)
+
+.PHONY: instructions
+instructions: $(INSTALLED) ## count the instructions of a record with valgrind, for noisy machines (ARGS=--keep)
+	@$(BIN)/python -m tests.benchmarks.instructions $(ARGS)
+
+.PHONY: profile
+profile: $(INSTALLED) $(PLOT_VENV)/installed ## sample where the CPU time of a record goes: a table and a plot
+	@$(BIN)/python -m tests.benchmarks.parts $(ARGS)
+	@$(PLOT_VENV)/bin/python tests/benchmarks/parts_plot.py build/parts.json build/parts.svg
 
 .PHONY: peers
 peers: $(INSTALLED) ## measure other producers beside the proxy: order, losses, goodput, CPU (ARGS="--only NAME")
@@ -87,12 +96,8 @@ peers: $(INSTALLED) ## measure other producers beside the proxy: order, losses, 
 	@$(BIN)/python -m tests.benchmarks.peers $(ARGS)
 
 .PHONY: sharers
-sharers: $(INSTALLED) ## show how senders that know nothing of each other share a shard: tables and a plot
+sharers: $(INSTALLED) $(PLOT_VENV)/installed ## show how senders that know nothing of each other share a shard: tables and a plot
 	@$(BIN)/python -m tests.benchmarks.sharers $(ARGS)
-	@test $(PLOT_VENV)/installed -nt tests/benchmarks/requirements.lock || { rm -rf $(PLOT_VENV); \
-	    $(PYTHON) -m venv $(PLOT_VENV) && $(PLOT_VENV)/bin/python -m pip install --quiet --disable-pip-version-check \
-	        --no-input --require-hashes --only-binary :all: -r tests/benchmarks/requirements.lock && \
-	    touch $(PLOT_VENV)/installed; }
 	@$(PLOT_VENV)/bin/python tests/benchmarks/sharers_plot.py build/sharers.json build/sharers.svg
 
 .PHONY: watch
@@ -173,6 +178,13 @@ $(BIN)/python:
 	    echo "$(PYTHON) is not Python 3.11 or newer: name one that is, for example make PYTHON=python3.12 run" >&2; exit 1; }
 	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
 	    echo "$(PYTHON) cannot make a virtual environment (on Debian: apt-get install python3-venv)" >&2; exit 1; }
+
+$(PLOT_VENV)/installed: tests/benchmarks/requirements.lock
+	@rm -rf $(PLOT_VENV)
+	@$(PYTHON) -m venv $(PLOT_VENV)
+	@$(PLOT_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-input --require-hashes \
+	    --only-binary :all: -r tests/benchmarks/requirements.lock
+	@touch $@
 
 $(INSTALLED): requirements-dev.lock pyproject.toml | $(BIN)/python
 	@echo 'Installing into $(VENV) ...'
