@@ -1,8 +1,9 @@
 """When the next request of a stream may start.
 
 Like Nagle's algorithm, so that a quiet stream pays no waiting and a busy one fills its batches: what is ready goes when
-nothing of the stream is in flight, or when a full batch is ready, or when the first of it has lingered; never more than
-`in_flight_max` requests at once. After a request that failed as a whole the gate stays shut for a backoff, and then
+nothing of the stream is in flight, or when a full batch is ready, or when the last request went a linger ago; never more
+than `in_flight_max` requests at once. So a busy stream sends a request each linger, with all that came meanwhile, and a
+record that comes after a pause waits for no company, which would not come. After a request that failed as a whole the gate stays shut for a backoff, and then
 lets one request at a time through until one is answered: that one finds out whether the trouble is over.
 """
 
@@ -34,6 +35,7 @@ class Gate:
         "_failures",
         "_limits",
         "_linger_until_ns",
+        "_started_at_ns",
         "in_flight_requests",
         "round_trip_ns",
     )
@@ -45,6 +47,7 @@ class Gate:
         self._failed_at_ns = 0
         self._backoff_until_ns = 0
         self._linger_until_ns: int | None = None  # None while nothing is ready
+        self._started_at_ns = 0
         self.in_flight_requests = 0
         self.round_trip_ns = 0
 
@@ -70,15 +73,16 @@ class Gate:
         if waited:
             self._linger_until_ns = now_ns
         elif self._linger_until_ns is None:
-            self._linger_until_ns = now_ns + self._limits.linger_ns
+            self._linger_until_ns = max(now_ns, self._started_at_ns + self._limits.linger_ns)
 
     def emptied(self) -> None:
         """Note that nothing is ready any more."""
         self._linger_until_ns = None
 
-    def started(self) -> None:
+    def started(self, now_ns: int) -> None:
         """Count a request out."""
         self.in_flight_requests += 1
+        self._started_at_ns = now_ns
 
     def returned(self, sent_at_ns: int, now_ns: int) -> None:
         """Count a request back in, and learn how long one takes (RFC 6298's smoothing)."""

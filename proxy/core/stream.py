@@ -12,7 +12,7 @@ The shell calls, always with the present on its monotonic clock:
 
 Theory of operation: a record waits in the queue of its partition key; a key with a waiting record and none in flight is
 ready in the lane of its predicted shard; the schedule drains lanes into batches. A batch goes, like Nagle's segments,
-when nothing of the stream is in flight, when a full one is ready, or when the oldest has lingered, and never more than
+when nothing of the stream is in flight, when a full one is ready, or when the last went a linger ago, and never more than
 `in_flight_max` at once. A key has at most one request in flight, so nothing can overtake within a key.
 
 Must never know: sockets, tasks, wire formats, real time, real randomness.
@@ -338,7 +338,7 @@ class Stream:
         batch.sent_at_ns = now_ns
         deadline_at_ns = max(record.deadline_at_ns for record in records)
         batch.timeout_ns = deadline_at_ns - now_ns + self._limits.response_grace_ns
-        self._gate.started()
+        self._gate.started(now_ns)
         self.counters.batch_records.observe(len(records))
         self.counters.batch_bytes.observe(batch.size_bytes)
         return batch

@@ -23,36 +23,46 @@ def test_what_is_ready_goes_at_once_when_nothing_is_in_flight() -> None:
 def test_what_is_ready_waits_for_company_while_a_request_is_in_flight() -> None:
     """A busy stream fills its batches."""
     gate = gate_of()
-    gate.started()
+    gate.started(0)
     gate.linger(0, waited=False)
     assert gate.may_start(0)
     assert not gate.may_go(0, FEW_KEYS)
 
 
 def test_what_has_lingered_goes() -> None:
-    """Five milliseconds after the first of it became ready, not a nanosecond before."""
+    """Five milliseconds after the last request, not a nanosecond before."""
     gate = gate_of(linger_ns=5 * MS)
-    gate.started()
-    gate.linger(10 * MS, waited=False)
+    gate.started(10 * MS)
+    gate.linger(11 * MS, waited=False)
     gate.linger(12 * MS, waited=False)
     assert not gate.may_go(15 * MS - 1, FEW_KEYS)
     assert gate.may_go(15 * MS, FEW_KEYS)
 
 
-def test_lingering_starts_anew_when_nothing_was_ready_in_between() -> None:
-    """The next record waits for its own company."""
+def test_what_comes_after_a_pause_waits_for_no_company() -> None:
+    """Where the last request went longer ago than the linger none would come."""
     gate = gate_of(linger_ns=5 * MS)
-    gate.started()
-    gate.linger(0, waited=False)
+    gate.started(0)
+    gate.linger(5 * MS, waited=False)
+    assert gate.may_go(5 * MS, FEW_KEYS)
+
+
+def test_each_request_lingers_for_its_own_company() -> None:
+    """When nothing was ready in between."""
+    gate = gate_of(linger_ns=5 * MS)
+    gate.started(0)
+    gate.linger(1 * MS, waited=False)
     gate.emptied()
-    gate.linger(100 * MS, waited=False)
+    gate.started(100 * MS)
+    gate.linger(101 * MS, waited=False)
     assert not gate.may_go(105 * MS - 1, FEW_KEYS)
+    assert gate.may_go(105 * MS, FEW_KEYS)
 
 
 def test_what_has_already_waited_for_tokens_does_not_linger() -> None:
     """Its waiting was company enough."""
     gate = gate_of(linger_ns=5 * MS)
-    gate.started()
+    gate.started(0)
     gate.linger(0, waited=True)
     assert gate.may_go(0, FEW_KEYS)
 
@@ -60,7 +70,7 @@ def test_what_has_already_waited_for_tokens_does_not_linger() -> None:
 def test_a_full_batch_goes_at_once() -> None:
     """Exactly at the limit."""
     gate = gate_of(batch_records_max=500)
-    gate.started()
+    gate.started(0)
     gate.linger(0, waited=False)
     assert not gate.may_go(0, 499)
     assert gate.may_go(0, 500)
@@ -69,9 +79,9 @@ def test_a_full_batch_goes_at_once() -> None:
 def test_no_more_requests_start_than_may_be_in_flight() -> None:
     """One that returns makes room for one."""
     gate = gate_of(in_flight_max=2)
-    gate.started()
+    gate.started(0)
     assert gate.may_start(0)
-    gate.started()
+    gate.started(0)
     assert not gate.may_start(0)
     gate.returned(0, 0)
     assert gate.may_start(0)
@@ -92,13 +102,13 @@ def test_after_a_failure_one_request_at_a_time_finds_out_whether_the_trouble_is_
     """Until one is answered; then the gate is as open as ever, and the next failure counts as the first."""
     gate = gate_of(random=0.0, in_flight_max=8)
     gate.failed(0, 0)
-    gate.started()
+    gate.started(0)
     assert not gate.may_start(0)
     gate.returned(0, 0)
     gate.succeeded()
     for _ in range(8):
         assert gate.may_start(0)
-        gate.started()
+        gate.started(0)
     assert not gate.may_start(0)
 
 
@@ -135,7 +145,7 @@ def test_late_news_of_a_failure_shuts_a_gate_that_opened_up_meanwhile() -> None:
 def test_a_gate_with_everything_in_flight_opens_by_an_event_alone() -> None:
     """No timer brings a response."""
     gate = gate_of(in_flight_max=1)
-    gate.started()
+    gate.started(0)
     gate.linger(0, waited=False)
     assert gate.opens_at_ns(anything_ready=True, anything_split=True, lanes_wake_ns=3 * MS) is None
 
@@ -148,7 +158,7 @@ def test_a_gate_with_nothing_to_do_opens_never() -> None:
 def test_the_gate_opens_at_the_first_of_linger_and_waiting_lane() -> None:
     """Whichever comes first lets something go."""
     gate = gate_of(linger_ns=5 * MS)
-    gate.started()
+    gate.started(0)
     gate.linger(0, waited=False)
     assert gate.opens_at_ns(anything_ready=True, anything_split=False, lanes_wake_ns=3 * MS) == 3 * MS
     assert gate.opens_at_ns(anything_ready=True, anything_split=False, lanes_wake_ns=9 * MS) == 5 * MS
@@ -167,7 +177,7 @@ def test_the_gate_never_opens_before_its_backoff_is_over() -> None:
 def test_a_split_part_waits_for_no_company() -> None:
     """It has been in a batch before."""
     gate = gate_of(in_flight_max=2)
-    gate.started()
+    gate.started(0)
     opens_at_ns = gate.opens_at_ns(anything_ready=False, anything_split=True, lanes_wake_ns=None)
     assert opens_at_ns is not None
     assert opens_at_ns <= 0
@@ -177,7 +187,7 @@ def test_the_round_trip_is_what_requests_take_of_late() -> None:
     """The first as it is, the others smoothed: an eighth of the difference each."""
     gate = gate_of()
     for sent_at_ns, returned_at_ns in ((0, 80 * MS), (100 * MS, 340 * MS)):
-        gate.started()
+        gate.started(0)
         gate.returned(sent_at_ns, returned_at_ns)
     assert gate.round_trip_ns == 100 * MS
 

@@ -29,11 +29,12 @@ def test_records_that_arrive_together_travel_together() -> None:
 
 
 def test_a_busy_stream_gathers_company_for_the_linger() -> None:
-    """Five milliseconds from the first that is ready."""
+    """Five milliseconds from the request before."""
     bench = Bench(unlimited(linger_ns=5 * MS))
+    bench.now_ns = 10 * MS
     bench.put("a")
     bench.poll_one()
-    bench.now_ns = 10 * MS
+    bench.now_ns = 11 * MS
     bench.put("b")
     assert bench.poll() == []
     assert bench.stream.next_wake_ns() == 15 * MS
@@ -42,6 +43,16 @@ def test_a_busy_stream_gathers_company_for_the_linger() -> None:
     assert bench.poll() == []
     assert bench.poll(15 * MS - 1) == []
     assert keys_of(bench.poll_one(15 * MS)) == ["b", "c"]
+
+
+def test_a_record_that_comes_after_a_pause_goes_at_once() -> None:
+    """Although a request is in flight: at that pace there is no company to come."""
+    bench = Bench(unlimited(linger_ns=5 * MS))
+    bench.put("a")
+    bench.poll_one()
+    bench.now_ns = 5 * MS
+    bench.put("b")
+    assert keys_of(bench.poll_one()) == ["b"]
 
 
 def test_what_gathered_goes_when_the_last_request_returns() -> None:

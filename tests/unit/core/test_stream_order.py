@@ -35,8 +35,7 @@ def test_a_key_has_at_most_one_record_in_flight() -> None:
     assert keys_of(bench.poll_one(5 * MS)) == ["c"]
     assert bench.poll(100 * MS) == []
     bench.answer(batch)
-    assert bench.poll() == []
-    assert keys_of(bench.poll_one(105 * MS)) == ["a"]
+    assert keys_of(bench.poll_one()) == ["a"]
 
 
 def test_records_of_a_key_go_in_the_order_in_which_they_came() -> None:
