@@ -20,8 +20,6 @@ from tests.support.processes import Process, Service, serve
 HERE = Path(__file__).parent
 sys.path.append(str(HERE / ".playwright"))
 
-from playwright.sync_api import sync_playwright  # noqa: E402 - found where the line above says
-
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -55,6 +53,9 @@ class Visit:
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
     """Give a headless browser, for the whole run."""
+    # here, because the default suite collects this file too, and has no playwright
+    from playwright.sync_api import sync_playwright  # noqa: PLC0415
+
     program = next(filter(None, map(shutil.which, BROWSERS)), None)
     if program is None:
         pytest.fail(f"none of {', '.join(BROWSERS)} is installed (on Debian: apt-get install chromium)")
