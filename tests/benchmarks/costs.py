@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from tests.benchmarks.measure import (
     BOTTOMLESS,
@@ -16,11 +16,14 @@ from tests.benchmarks.measure import (
     UNLIMITED,
     Cost,
     Plan,
+    Ratio,
     Subject,
     batches_of,
     generate,
+    median_of,
     put_record,
     put_records,
+    ratio_of,
     remark_on,
     take_turns,
 )
@@ -48,6 +51,7 @@ class Costs:
     Args:
         bare: the yardstick's cost of a PutRecord, by connections.
         single: the proxy's.
+        ratio: of both.
         bulk: the proxy's cost of PutRecords.
         bulk_bare: the yardstick's.
         fill: records in an upstream request of `single`, by connections.
@@ -56,6 +60,7 @@ class Costs:
 
     bare: dict[int, Cost]
     single: dict[int, Cost]
+    ratio: dict[int, Ratio]
     bulk: Cost
     bulk_bare: Cost
     fill: dict[int, float]
@@ -90,9 +95,9 @@ class Costs:
         return Row(
             COST,
             f"PutRecord, {connections} connections: CPU per record ÷ bare aiohttp's echo",
-            ours.cpu_us_per_record / bare.cpu_us_per_request,
+            self.ratio[connections].median,
             target=RATIO_MAX[connections],
-            remarks=f"{ours.cpu_us_per_record:.1f} ÷ {bare.cpu_us_per_request:.1f} µs; "
+            remarks=f"{ours.cpu_us_per_record:.1f} ÷ {bare.cpu_us_per_request:.1f} µs; {self.ratio[connections]}; "
             f"{self.fill[connections]:.0f} records in an upstream request{remark_on(ours)}",
         )
 
@@ -117,28 +122,37 @@ def measure(plan: Plan) -> Costs:
         emulate(stream=[STREAM], **BOTTOMLESS) as upstream,
         serve(upstream.url, **UNLIMITED) as proxy,
     ):
-        single: dict[int, Cost] = {}
-        yardstick: dict[int, Cost] = {}
-        fill: dict[int, float] = {}
-        for connections in (FEW, MANY):
-            load = put_record(proxy.port, connections)
-            yardstick[connections], single[connections], fill[connections] = compare(bare, proxy, load, plan)
-        bulk_yardstick, bulk, bulk_fill = compare(bulk_bare, proxy, put_records(proxy.port), plan)
-    return Costs(yardstick, single, bulk, bulk_yardstick, fill, bulk_fill)
+        found = {
+            connections: compare(bare, proxy, put_record(proxy.port, connections), plan) for connections in (FEW, MANY)
+        }
+        bulk = compare(bulk_bare, proxy, put_records(proxy.port), plan)
+    return Costs(
+        bare={connections: median_of(of_one.bare) for connections, of_one in found.items()},
+        single={connections: median_of(of_one.proxy) for connections, of_one in found.items()},
+        ratio={connections: ratio_of(of_one.proxy, of_one.bare) for connections, of_one in found.items()},
+        bulk=median_of(bulk.proxy),
+        bulk_bare=median_of(bulk.bare),
+        fill={connections: of_one.fill for connections, of_one in found.items()},
+        bulk_fill=bulk.fill,
+    )
 
 
-def compare(bare: Independent, proxy: Service, load: Options, plan: Plan) -> tuple[Cost, Cost, float]:
-    """Load both in turn.
+class Comparison(NamedTuple):
+    """What both spent in each round, and how many records the proxy put into an upstream request."""
 
-    Returns:
-        What the yardstick spent, what the proxy did, and how many records it put into an upstream request.
-    """
+    bare: list[Cost]
+    proxy: list[Cost]
+    fill: float
+
+
+def compare(bare: Independent, proxy: Service, load: Options, plan: Plan) -> Comparison:
+    """Load both in turn."""
     generate(replace(load, seconds=FIRST_SECONDS))  # so that there is a stream to count batches of
     requests_before, records_before = batches_of(proxy)
     both = {"bare": Subject(bare, replace(load, port=bare.port)), "proxy": Subject(proxy, load)}
-    costs = take_turns(both, plan)
+    costs = take_turns(both, plan.finer())
     requests, records = batches_of(proxy)
-    return costs["bare"], costs["proxy"], (records - records_before) / (requests - requests_before)
+    return Comparison(costs["bare"], costs["proxy"], (records - records_before) / (requests - requests_before))
 
 
 def bare_server(records_per_call: int) -> Independent:

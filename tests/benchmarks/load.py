@@ -125,8 +125,7 @@ class Run:
                 self.free.append(sender)
         elif now < self.end_at:
             sender.send(now)
-        if not self.out and not self.due and now >= self.end_at:
-            self.done.set()
+        self._end_if_over(now)
 
     def answered(self, sender: Sender, status_ok: bool, body: bytes, latency: float) -> None:  # noqa: FBT001 - a result
         """Count one answer and go on."""
@@ -172,7 +171,12 @@ class Run:
             while self.due and self.free:
                 self.free.popleft().send(self.due.popleft())
             await asyncio.sleep(TICK_SECONDS)
-        if not self.out and not self.due:
+        # The last request may be answered before the time is over: no other will come to notice its end.
+        self.end_at = 0.0
+        self._end_if_over(time.perf_counter())
+
+    def _end_if_over(self, now: float) -> None:
+        if not self.out and not self.due and now >= self.end_at:
             self.done.set()
 
     def summary(self, started_at: float) -> Report:

@@ -1,8 +1,9 @@
 """How CPU time is measured: a server is loaded by a generator, and the kernel's account of the server is read.
 
-Every server, the generator and the upstream are processes of their own, so it does not matter to CPU time who else
-shares the machine; to rates and latencies it does. What is to be compared takes turns, round by round, and the median
-of the rounds counts: only figures of one run compare.
+Every server, the generator and the upstream are processes of their own, so it does not count who else shares the
+machine; but caches and hyperthreads are shared too, and a busy neighbour can double a CPU time. Therefore what is to be
+compared takes turns in short rounds, is compared round by round, and the median of the rounds counts: only figures of
+one run compare.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ SHARDS = 16
 STREAM = f"{STREAM_NAME}:{SHARDS}"
 WARM_UP_SECONDS = 0.7
 RECORDS_PER_CALL = 500
+# Rounds into which one of a comparison is divided.
+FINER = 3
 PUT_RECORDS_CONNECTIONS = 8
 MICRO = 1e6
 MILLI = 1e3
@@ -48,6 +51,10 @@ class Plan:
 
     rounds: int
     seconds: float
+
+    def finer(self) -> Plan:
+        """Return as long a plan in shorter rounds."""
+        return Plan(FINER * self.rounds, self.seconds / FINER)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,15 +120,38 @@ def median_of(costs: list[Cost]) -> Cost:
     )
 
 
-def take_turns(subjects: Mapping[str, Subject], plan: Plan) -> dict[str, Cost]:
-    """Measure all subjects round by round, each warmed up before, and return the medians."""
+def take_turns(subjects: Mapping[str, Subject], plan: Plan) -> dict[str, list[Cost]]:
+    """Measure all subjects round by round, each warmed up before, and return what each spent in each round."""
     for subject in subjects.values():
         cost_of(subject, WARM_UP_SECONDS)
     costs: dict[str, list[Cost]] = {name: [] for name in subjects}
     for _ in range(plan.rounds):
         for name, subject in subjects.items():
             costs[name].append(cost_of(subject, plan.seconds))
-    return {name: median_of(of_one) for name, of_one in costs.items()}
+    return costs
+
+
+@dataclass(frozen=True, slots=True)
+class Ratio:
+    """One cost as a multiple of another, in the rounds that were next to each other: the median and the extremes."""
+
+    median: float
+    lowest: float
+    highest: float
+
+    def __str__(self) -> str:
+        return f"rounds {self.lowest:.2f} to {self.highest:.2f}"
+
+
+def ratio_of(costs: list[Cost], others: list[Cost]) -> Ratio:
+    """Compare round by round, so that what disturbs the machine for some seconds disturbs both.
+
+    Args:
+        costs: by record.
+        others: by request, which for the yardstick is what a record is for the proxy.
+    """
+    each = [mine.cpu_us_per_record / other.cpu_us_per_request for mine, other in zip(costs, others, strict=True)]
+    return Ratio(statistics.median(each), min(each), max(each))
 
 
 def batches_of(proxy: Service) -> tuple[float, float]:

@@ -7,7 +7,18 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tests.benchmarks.measure import BOTTOMLESS, STREAM, UNLIMITED, Plan, Subject, put_record, remark_on, take_turns
+from tests.benchmarks.measure import (
+    BOTTOMLESS,
+    STREAM,
+    UNLIMITED,
+    Plan,
+    Subject,
+    median_of,
+    put_record,
+    ratio_of,
+    remark_on,
+    take_turns,
+)
 from tests.benchmarks.report import Row
 from tests.support.fault_server import TLS_IDENTITY
 from tests.support.processes import CREDENTIALS, emulate, serve
@@ -82,16 +93,19 @@ def settings_of(directory: Path) -> dict[str, dict[str, Setting]]:
     }
 
 
-def rows_of(costs: dict[str, Cost]) -> list[Row]:
+def rows_of(costs: dict[str, list[Cost]]) -> list[Row]:
     """Return each way's cost as a multiple of the plain one's."""
-    plain = costs[PLAIN].cpu_us_per_record
-    return [
-        Row(
-            SECTION,
-            title,
-            cost.cpu_us_per_record / plain,
-            remarks=f"{cost.cpu_us_per_record:.1f} µs, {cost.cpu_us_per_record - plain:+.1f}; "
-            f"{cost.records_per_second:,.0f} requests/s{remark_on(cost)}",
+    plain = median_of(costs[PLAIN]).cpu_us_per_record
+    rows = []
+    for title, rounds in costs.items():
+        cost, ratio = median_of(rounds), ratio_of(rounds, costs[PLAIN])
+        remarks = f"{cost.cpu_us_per_record:.1f} µs, {cost.cpu_us_per_record - plain:+.1f}; {ratio}; "
+        rows.append(
+            Row(
+                SECTION,
+                title,
+                ratio.median,
+                remarks=f"{remarks}{cost.records_per_second:,.0f} requests/s{remark_on(cost)}",
+            )
         )
-        for title, cost in costs.items()
-    ]
+    return rows

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import base64
 import json
+import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, cast
 
@@ -117,6 +118,19 @@ async def test_answer_in_pieces_counts_once() -> None:
         sender.data_received(piece)
     assert (run.report.requests, run.report.records, run.report.failed_requests) == (1, 1, 0)
     assert len(transport.written) == 2 * first
+
+
+async def test_paced_run_ends_with_its_last_answer() -> None:
+    """A last request that is answered long before the time is over ends the run: no other comes after it."""
+    run = run_of(options(rate=1.0))
+    sender = Http1Sender(run)
+    sender.connection_made(cast("asyncio.Transport", FakeTransport()))
+    run.next_send(sender)
+    run.end_at = time.perf_counter() + 0.9
+    await run.pace()
+    assert not run.done.is_set()
+    sender.data_received(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+    assert run.done.is_set()
 
 
 async def test_refusal_is_a_failure() -> None:
