@@ -1,10 +1,11 @@
 """When the next request of a stream may start.
 
 Like Nagle's algorithm, so that a quiet stream pays no waiting and a busy one fills its batches: what is ready goes when
-nothing of the stream is in flight, or when a full batch is ready, or when the last request went a linger ago; never more
-than `in_flight_max` requests at once. So a busy stream sends a request each linger, with all that came meanwhile, and a
-record that comes after a pause waits for no company, which would not come. After a request that failed as a whole the gate stays shut for a backoff, and then
-lets one request at a time through until one is answered: that one finds out whether the trouble is over.
+nothing of the stream is in flight, or when a full batch is ready, or when the last request went a linger ago; never
+more than `in_flight_max` requests at once. So a busy stream sends a request each linger, with all that came meanwhile,
+and a record that comes after a pause waits for no company, which would not come. After a request that failed as a whole
+the gate stays shut for a backoff, and then lets one request at a time through until one is answered: that one finds out
+whether the trouble is over.
 """
 
 from __future__ import annotations

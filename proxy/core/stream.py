@@ -12,8 +12,8 @@ The shell calls, always with the present on its monotonic clock:
 
 Theory of operation: a record waits in the queue of its partition key; a key with a waiting record and none in flight is
 ready in the lane of its predicted shard; the schedule drains lanes into batches. A batch goes, like Nagle's segments,
-when nothing of the stream is in flight, when a full one is ready, or when the last went a linger ago, and never more than
-`in_flight_max` at once. A key has at most one request in flight, so nothing can overtake within a key.
+when nothing of the stream is in flight, when a full one is ready, or when the last went a linger ago, and never more
+than `in_flight_max` at once. A key has at most one request in flight, so nothing can overtake within a key.
 
 Must never know: sockets, tasks, wire formats, real time, real randomness.
 """
