@@ -101,7 +101,8 @@ class Lane:
 
     def ready_at_ns(self, size_bytes: int) -> int:
         """Return the instant from which a record of this size may go to the shard."""
-        return max(self.backoff_until_ns, self.limit.ready_at_ns(size_bytes))
+        ready_at_ns, backoff_until_ns = self.limit.ready_at_ns(size_bytes), self.backoff_until_ns
+        return max(ready_at_ns, backoff_until_ns)
 
     def utilization_ratio(self, now_ns: int) -> float:
         """Return what was sent in the last second or so, as a share of the nominal limit; 0 when nothing was."""

@@ -24,14 +24,17 @@ class TokenBucket:
         rate_per_second: tokens that flow in each second; 0 means unlimited.
         burst_ns: how many nanoseconds' worth of tokens the bucket holds.
         now_ns: the present; the bucket starts empty.
+
+    `token_ns` is how long one token takes to flow in; 0 where there is no limit.
     """
 
-    __slots__ = ("burst_ns", "empty_at_ns", "rate_per_second")
+    __slots__ = ("burst_ns", "empty_at_ns", "rate_per_second", "token_ns")
 
     def __init__(self, rate_per_second: float, burst_ns: int, now_ns: int) -> None:
         self.rate_per_second = rate_per_second
         self.burst_ns = burst_ns
         self.empty_at_ns = now_ns
+        self.token_ns = self._cost_ns(1) if rate_per_second else 0
 
     def ready_at_ns(self, tokens: int) -> int:
         """Return the instant from which this many tokens may be taken (full is enough for any number)."""
@@ -42,9 +45,9 @@ class TokenBucket:
     def take(self, tokens: int, now_ns: int) -> None:
         """Take tokens; the caller has checked that `ready_at_ns(tokens)` has come."""
         if self.rate_per_second:
-            oldest_ns = now_ns - self.burst_ns
-            empty_at_ns = max(self.empty_at_ns, oldest_ns)
-            self.empty_at_ns = empty_at_ns + self._cost_ns(tokens)
+            empty_at_ns, oldest_ns = self.empty_at_ns, now_ns - self.burst_ns
+            empty_at_ns = max(empty_at_ns, oldest_ns)
+            self.empty_at_ns = empty_at_ns + (self.token_ns if tokens == 1 else self._cost_ns(tokens))
 
     def _cost_ns(self, tokens: int) -> int:
         """Return how long so many tokens take to flow in, rounded up: rounding down would exceed the rate for ever."""
@@ -61,6 +64,7 @@ class TokenBucket:
             level_ns = min(now_ns - self.empty_at_ns, self.burst_ns)
             self.empty_at_ns = now_ns - int(level_ns * self.rate_per_second // rate_per_second)
             self.rate_per_second = rate_per_second
+            self.token_ns = self._cost_ns(1)
 
     def level(self, now_ns: int) -> float:
         """Return the tokens in the bucket now; negative while in debt."""
@@ -92,9 +96,13 @@ class ShardLimit:
 
     def ready_at_ns(self, size_bytes: int) -> int:
         """Return the instant from which a record of this size may go."""
+        records = self.records
+        ready_at_ns = records.empty_at_ns
         if self.unlimited:
-            return self.records.empty_at_ns
-        return max(self.records.ready_at_ns(1), self.bytes.ready_at_ns(size_bytes))
+            return ready_at_ns
+        # the records' bucket without a call: every record asks, more than once
+        ready_at_ns += min(records.token_ns, records.burst_ns)
+        return max(ready_at_ns, self.bytes.ready_at_ns(size_bytes))
 
     def take(self, size_bytes: int, now_ns: int) -> None:
         """Take the tokens of one record from both buckets."""
