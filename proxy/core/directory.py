@@ -67,6 +67,9 @@ class Directory:
     def find_or_make(self, stream_name: str, stream_arn: str | None, now_ns: int) -> Stream | None:
         """Return a stream, a new one if need be, in the place of an idle one; None if as many as may be are busy."""
         identity = stream_name if stream_arn is None else self._identity(stream_name, stream_arn)
+        if stream_arn is not None and identity is stream_name and stream_arn in self.streams:
+            # left for good: if it had something to do again, its queue would be taken for that of the next record
+            self._forget(stream_arn)
         stream = self.streams.get(identity)
         if stream is None:
             if len(self.streams) >= self.streams_max and not self._make_room():

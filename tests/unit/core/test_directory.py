@@ -117,3 +117,17 @@ def test_no_stream_is_forgotten_while_its_records_are_open() -> None:
     occupy(streams, "busy")
     assert streams.find_or_make("new", None, 0) is None
     assert list(streams.streams) == ["busy"]
+
+
+def test_a_queue_by_arn_is_left_for_good() -> None:
+    """Something to fetch makes it busy again; a record that came back to it would pass those of its key by the name."""
+    streams = directory()
+    left = streams.find_or_make("orders", OURS, 0)
+    learn(streams)
+    by_name = streams.find_or_make("orders", OURS, 0)
+    assert by_name is not left is not None
+    left.want_summary(0)
+    assert left.summary_due(3600 * 10**9)
+    assert not left.idle
+    assert streams.find_or_make("orders", OURS, 0) is by_name
+    assert streams.find("orders", OURS) is by_name
