@@ -147,18 +147,19 @@ class Lane:
         """Forget past trouble: a response without any has come from the shard, to a request sent after it.
 
         Returns:
-            Whether the lane may go on sooner than before: then its schedule must look at it again.
+            Whether the lane could go on sooner than before: then its schedule must look at it again.
         """
         ratio = self.limit.ratio
         self._learn(now_ns)
-        grown = self.limit.ratio > ratio
+        # after a fall too: a smaller bucket is full sooner, which is all that a record larger than it waits for
+        changed = self.limit.ratio != ratio
         if not self.troubles or sent_at_ns < self._backed_off_at_ns:
-            return grown
+            return changed
         self.troubles = 0
         probed, self.probing = self.probing, False
         if probed:
             self.backoff_until_ns = now_ns
-        return probed or grown
+        return probed or changed
 
     def _learn(self, now_ns: int) -> bool:
         """Tell the rate control what is new, obey it, and return whether any of it was a throttle."""

@@ -184,11 +184,20 @@ def test_utilization_is_what_was_sent_lately_as_a_share_of_the_limit() -> None:
     assert lane.utilization_ratio(14 * SECOND) == 0.0
 
 
-@pytest.mark.parametrize(("before", "after", "sooner"), [(0.5, 0.6, True), (0.5, 0.5, False), (0.5, 0.4, False)])
-def test_a_lane_whose_rate_has_grown_is_looked_at_again(before: float, after: float, *, sooner: bool) -> None:
-    """Its tokens come sooner than it was put aside for."""
+@pytest.mark.parametrize(("before", "after", "sooner"), [(0.5, 0.6, True), (0.5, 0.5, False), (0.5, 0.4, True)])
+def test_a_lane_whose_rate_has_changed_is_looked_at_again(before: float, after: float, *, sooner: bool) -> None:
+    """Tokens come sooner than it was put aside for, or fill a smaller bucket sooner."""
     rate = FixedRate(before)
     lane = Lane("shard", ShardLimit(10, 0, 100 * MS, 0), rate)
     lane.recovered(0, 0)
     rate.ratio = after
     assert lane.recovered(SECOND, SECOND) == sooner
+
+
+def test_a_record_larger_than_the_burst_may_go_sooner_at_a_lower_rate() -> None:
+    """It waits for a full bucket, and that holds fewer tokens then."""
+    limit = ShardLimit(0, 1000, 100 * MS, 0)
+    limit.take(60, 100 * MS)
+    at_full_rate_ns = limit.ready_at_ns(500)
+    limit.scale(0.5, 100 * MS)
+    assert limit.ready_at_ns(500) < at_full_rate_ns
