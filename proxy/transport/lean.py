@@ -19,14 +19,14 @@ Must never know: operations, streams, upstreams.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Protocol, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Protocol, cast
 
 import httptools
 import structlog
 
 from proxy.kinesis.http import Reply, Request
 from proxy.transport.exchanges import no_room_reply
+from proxy.transport.plain import BLANKS, CONTENT_LENGTH, NO_HEADERS, NO_SHAPE, Headers, Message, Shape
 from proxy.transport.response import head_of
 from proxy.transport.sockets import StuckWatch
 
@@ -35,22 +35,10 @@ if TYPE_CHECKING:
     from proxy.transport.exchanges import Exchanges
     from proxy.transport.limits import HttpLimits
 
-T = TypeVar("T")
-
 log = structlog.get_logger(__name__)
 
 _BEGINNING = b"POST / HTTP/1.1\r\n"
 _END_OF_HEAD = b"\r\n\r\n"
-# What a header may not ask for here; `connection` may ask for what it gets anyway.
-_UNUSUAL = frozenset({"transfer-encoding", "expect", "upgrade", "te", "trailer"})
-_BLANKS = b" \t"
-_CONNECTION = "connection"
-_CONTENT_LENGTH = "content-length"
-# Without these aiohttp's parser takes a request otherwise, or not at all.
-_NEEDED = {"host", _CONTENT_LENGTH}
-# As handlers spell them.
-_ASKED_FOR = ("X-Amz-Target", "Content-Type", "Authorization")
-_HEADERS_MAX = 128
 # aiohttp's limit on one line; a head that is no longer has none that is.
 _HEAD_BYTES_MAX = 8190
 _TIMED_OUT = Reply(408, b"")
@@ -67,98 +55,6 @@ class Host(Protocol):
 
     def lost(self, connection: LeanConnection) -> None:
         """Forget a connection."""
-
-
-class _Message:
-    """What the parser says of one request; it calls what it finds here."""
-
-    __slots__ = ("body", "complete", "on_body", "on_header", "received")
-
-    def __init__(self) -> None:
-        self.received: dict[bytes, bytes] = {}
-        self.body: list[bytes] = []
-        self.complete = 0
-        # the methods of built-in types are called faster than any of ours
-        self.on_header = self.received.__setitem__
-        self.on_body = self.body.append
-
-    def on_message_complete(self) -> None:
-        """Count the end of a request."""
-        self.complete += 1
-
-    def clear(self) -> None:
-        """Forget the request."""
-        self.received.clear()
-        self.body.clear()
-        self.complete = 0
-
-
-class _Shape:
-    """Which headers a client sends, and how it writes their names: the same in all of its requests.
-
-    Args:
-        names: as they were sent, in their order.
-    """
-
-    __slots__ = ("connection", "index", "names", "plain")
-
-    def __init__(self, names: tuple[bytes, ...]) -> None:
-        self.names = names
-        self.index: dict[str, bytes] = {}
-        for name in names:
-            text = name.decode("ascii", "surrogateescape")
-            self.index[text.lower()] = name
-        distinct = len(self.index) == len(names)
-        self.connection = self.index.get(_CONNECTION)
-        self.plain = (
-            distinct and len(names) <= _HEADERS_MAX and self.index.keys() >= _NEEDED and _UNUSUAL.isdisjoint(self.index)
-        )
-        for text in _ASKED_FOR:
-            if text.lower() in self.index:
-                self.index[text] = self.index[text.lower()]
-
-
-_NO_SHAPE = _Shape(())
-_NO_HEADERS: Mapping[str, str] = {}
-
-
-class Headers(Mapping[str, str]):
-    """The headers of a plain request, by name in any case, decoded when they are asked for.
-
-    Args:
-        received: names and values as they were sent.
-        index: the names in lower case, and as they are asked for, and how they were sent.
-    """
-
-    __slots__ = ("_index", "_received")
-
-    def __init__(self, received: dict[bytes, bytes], index: dict[str, bytes]) -> None:
-        self._received = received
-        self._index = index
-
-    @overload
-    def get(self, name: str, /) -> str | None: ...
-    @overload
-    def get(self, name: str, /, default: str | T) -> str | T: ...
-    def get(self, name: str, /, default: str | T | None = None) -> str | T | None:
-        """Return a header's value; `Mapping.get` raises and catches where there is none."""
-        sent = self._index.get(name) or self._index.get(name.lower())
-        return default if sent is None else self._received[sent].strip(_BLANKS).decode("utf-8", "surrogateescape")
-
-    def __getitem__(self, name: str) -> str:
-        """Return a header's value."""
-        value = self.get(name)
-        if value is None:
-            raise KeyError(name)
-        return value
-
-    def __iter__(self) -> Iterator[str]:
-        """Give the names as they were sent."""
-        return (name.decode("utf-8", "surrogateescape") for name in self._received)
-
-    def __len__(self) -> int:
-        """Return how many there are."""
-        return len(self._received)
 
 
 class LeanConnection(asyncio.Protocol):
@@ -208,9 +104,9 @@ class LeanConnection(asyncio.Protocol):
         self._exchanges = exchanges
         self._limits = limits
         self._transport: asyncio.Transport | None = None
-        self._message = _Message()
+        self._message = Message()
         self._parser = httptools.HttpRequestParser(self._message)
-        self._shape = _NO_SHAPE
+        self._shape = NO_SHAPE
         # of a request that is arriving
         self._pieces: list[bytes] = []
         self._announced_bytes = 0  # by its head, when that is complete
@@ -294,14 +190,14 @@ class LeanConnection(asyncio.Protocol):
         names = tuple(received)
         shape = self._shape
         if names != shape.names:
-            shape = self._shape = _Shape(names)
+            shape = self._shape = Shape(names)
         return (
             shape.plain
             and end <= _HEAD_BYTES_MAX
             and data.startswith(_BEGINNING)
             # each line but the first and the empty one is a header, and none came twice
             and data.count(b"\n", 0, end) == len(names) + 2
-            and (shape.connection is None or received[shape.connection].strip(_BLANKS).lower() == b"keep-alive")
+            and (shape.connection is None or received[shape.connection].strip(BLANKS).lower() == b"keep-alive")
         )
 
     def _collect(self, data: bytes) -> None:
@@ -323,7 +219,7 @@ class LeanConnection(asyncio.Protocol):
             return len(head) <= _HEAD_BYTES_MAX and told_of <= len(self._message.received)
         if not self._is_plain(head, end + len(_END_OF_HEAD)):
             return False
-        announced = self._message.received[self._shape.index[_CONTENT_LENGTH]]
+        announced = self._message.received[self._shape.index[CONTENT_LENGTH]]
         self._announced_bytes = int(announced) if announced.isdigit() else 0
         fits = 0 < self._announced_bytes <= self._limits.request_bytes_max
         return fits and self._hold(len(head) - end - len(_END_OF_HEAD))
@@ -359,7 +255,7 @@ class LeanConnection(asyncio.Protocol):
         elif self._request is request:
             # it has been read, and may be in memory for long
             self._pieces.clear()
-            request.body, request.headers = b"", _NO_HEADERS
+            request.body, request.headers = b"", NO_HEADERS
 
     def _reply(self, reply: Reply) -> None:
         """Write the answer to the request in progress."""

@@ -10,8 +10,9 @@ import pytest
 
 from proxy.kinesis.http import Reply, Request
 from proxy.transport.exchanges import Exchanges
-from proxy.transport.lean import Headers, LeanConnection
+from proxy.transport.lean import LeanConnection
 from proxy.transport.limits import HttpLimits
+from proxy.transport.plain import Headers
 from tests.fuzz.http1_bytes import GOOD, STREAMS, Server, SwitchingTransport, answers_to
 
 if TYPE_CHECKING:
