@@ -41,6 +41,8 @@ _BEGINNING = b"POST / HTTP/1.1\r\n"
 _END_OF_HEAD = b"\r\n\r\n"
 # aiohttp's limit on one line; a head that is no longer has none that is.
 _HEAD_BYTES_MAX = 8190
+# A body that trickles in would be held as more objects than bytes.
+_PIECES_MAX = 1024
 _TIMED_OUT = Reply(408, b"")
 # Ends of a head.
 _KEEP = b"\r\n"
@@ -203,7 +205,8 @@ class LeanConnection(asyncio.Protocol):
     def _collect(self, data: bytes) -> None:
         """Keep a part of a request, if it is plain so far and there is room for it."""
         self._pieces.append(data)
-        if not (self._hold(len(data)) if self._announced_bytes else self._begins_well()):
+        fits = self._hold(len(data)) if self._announced_bytes else self._begins_well()
+        if not fits or len(self._pieces) > _PIECES_MAX:
             self._hand_over()
 
     def _begins_well(self) -> bool:

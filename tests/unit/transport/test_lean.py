@@ -218,6 +218,20 @@ def test_body_that_arrives_in_pieces_counts_against_the_bound() -> None:
     assert bench.successor is not None
 
 
+def test_body_that_trickles_in_goes_to_aiohttp() -> None:
+    """A byte at a time it would cost forty times its size here; nothing of it stays held."""
+    limits = HttpLimits(request_bytes_max=10_000, bodies_bytes_max=10_000)
+    bench = Bench(limits)
+    bench.send(GOOD.replace(b"3\r\n\r\nabc", b"5000\r\n\r\n"))
+    for _ in range(1023):
+        bench.send(b"x")
+    assert not isinstance(bench.transport.protocol, Successor)
+    bench.send(b"x")
+    assert bench.successor is not None
+    assert b"".join(bench.successor.pieces).endswith(b"\r\n\r\n" + b"x" * 1024)
+    assert bench.exchanges.hold(10_000)
+
+
 def test_next_request_waits_for_the_answer_to_the_one_before() -> None:
     """And nothing more is read from the client meanwhile."""
     bench = Bench()
