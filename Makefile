@@ -14,6 +14,12 @@ PLOT_VENV := tests/benchmarks/.venv
 OBSERVABILITY_VENV := tests/observability/.venv
 PLAYWRIGHT := tests/page/.playwright
 OTEL := tests/otel/.packages
+# The program with its hot path compiled, as the image has it, and where benchmarks run.
+COMPILED := build/compiled
+BUILD ?= $(COMPILED)
+# All that puts the hot path to use; bugs cannot be planted in what is compiled.
+COMPILED_TESTS := $(addprefix tests/unit/,core frontend kinesis transport test_driver.py test_compiled.py) tests/model \
+    $(addprefix tests/integration/test_,order_and_outcome.py retries_join.py shutdown.py transports.py)
 PIN = $(UV_VENV)/bin/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 $(ARGS)
 
 .DEFAULT_GOAL := help
@@ -51,11 +57,25 @@ test: $(INSTALLED) ## run the tests (ARGS="-k name" selects); a server or SDK th
 	@$(MAKE) sdks || test -z "$$CI"
 	@$(BIN)/python -m pytest -q $(ARGS)
 
+.PHONY: compiled
+compiled: compile ## compile the hot path with mypyc, and run its tests so (needs a C compiler; ARGS="-k name" selects)
+	@cd $(COMPILED) && $(CURDIR)/$(BIN)/python -m pytest -q -m "not interpreted" $(COMPILED_TESTS) $(ARGS)
+
+.PHONY: compile
+compile: $(INSTALLED)
+	@test -z "$$(find pyproject.toml proxy -name '*.[pt][yo]*' -newer $(COMPILED)/compiled 2>&1)" || rm -rf $(COMPILED)
+	@rm -rf $(COMPILED)/tests && mkdir -p $(COMPILED)
+	@git ls-files -z --cached --others --exclude-standard | \
+	    tar --create --null --ignore-failed-read --files-from - | tar --extract --directory $(COMPILED)
+	@test -e $(COMPILED)/compiled || { echo 'Compiling into $(COMPILED) ...' && cd $(COMPILED) && \
+	    HATCH_BUILD_HOOKS_ENABLE=1 $(CURDIR)/$(BIN)/python -m hatchling build --target wheel >/dev/null && touch compiled; }
+
 .PHONY: check
-check: $(INSTALLED) ## what CI runs: linters, types, tests (the import contracts among them)
+check: $(INSTALLED) ## what CI runs: linters, types, tests, those of the hot path also on its compiled form
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/ruff format --quiet --check .
 	@$(BIN)/mypy --no-error-summary
+	@$(MAKE) compiled
 	@$(MAKE) test
 
 .PHONY: soak
@@ -78,12 +98,12 @@ simulate: $(INSTALLED) ## run proxies, clients and a faulty service in virtual t
 	@$(BIN)/python -m tests.simulation $(ARGS)
 
 .PHONY: bench
-bench: $(INSTALLED) ## measure CPU, memory and latency beside their targets (ARGS="--only cost" for a part)
-	@$(BIN)/python -m tests.benchmarks.bench $(ARGS)
+bench: compile ## measure CPU, memory and latency beside their targets (ARGS="--only cost" for a part; BUILD=. interpreted)
+	@cd $(BUILD) && $(CURDIR)/$(BIN)/python -m tests.benchmarks.bench --json $(CURDIR)/build/bench.json $(ARGS)
 
 .PHONY: instructions
-instructions: $(INSTALLED) ## count the instructions of a record with valgrind, for noisy machines (ARGS=--keep)
-	@$(BIN)/python -m tests.benchmarks.instructions $(ARGS)
+instructions: compile ## count the instructions of a record with valgrind, for noisy machines (ARGS=--keep; BUILD=. interpreted)
+	@$(BIN)/python -m tests.benchmarks.instructions --tree $(BUILD) $(ARGS)
 
 .PHONY: profile
 profile: $(INSTALLED) $(PLOT_VENV)/installed ## sample where the CPU time of a record goes: a table and a plot
@@ -142,7 +162,7 @@ lock: ## pin the dependencies anew (ARGS=--upgrade takes the newest)
 	@cd tests/fuzz && $(CURDIR)/$(PIN) requirements.in -o requirements.lock
 	@cd tests/benchmarks/peers && $(CURDIR)/$(PIN) requirements.in -o requirements.lock
 	@cd tests/benchmarks && $(CURDIR)/$(PIN) requirements.in -o requirements.lock
-	@$(PIN) --group build -o deploy/requirements-build.lock
+	@$(PIN) --group compile -o deploy/requirements-build.lock
 	@cd tests/deploy && $(CURDIR)/$(PIN) requirements.in -o requirements.lock
 	@cd tests/deploy && $(CURDIR)/$(PIN) --no-deps binaries.in -o binaries.lock
 	@cd tests/observability && $(CURDIR)/$(PIN) requirements.in -o requirements.lock

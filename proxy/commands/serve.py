@@ -30,6 +30,7 @@ from proxy.commands.listener import http_limits, server_tls
 from proxy.commands.process import CommandError, Signals, listen, log_what_nobody_caught, spare_what_start_up_made
 from proxy.commands.tracing import make_tracing
 from proxy.config.values import ordering_mode_of
+from proxy.core import stream
 from proxy.core.buffer import Buffer
 from proxy.core.limits import MILLISECOND_NS, StreamLimits
 from proxy.core.ordering import Ordering
@@ -55,6 +56,8 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 COMMAND = "serve"
+# Whether the hot path is: all of it, or nothing.
+COMPILED = not stream.__file__.endswith(".py")
 # What is left of a drain for answers on their way out, and for requests that only wait for a forwarded reply.
 ANSWER_SECONDS = 1.0
 # A key that was taken out counts for at most two such looks more.
@@ -154,6 +157,7 @@ class Service:
             admin=f"http://{settings.admin_listen._replace(port=self._admin.port)}/",
             upstream=settings.upstream,
             region=self._upstream.region,
+            compiled=COMPILED,
         )
 
     async def drain(self, hurry: asyncio.Event) -> int:
@@ -219,6 +223,7 @@ class Service:
         """Tell what is true of the process as a whole."""
         return {
             "version": proxy.__version__,
+            "compiled": COMPILED,
             "command": COMMAND,
             "uptime_seconds": round((self._clock() - self._started_at_ns) / 1e9, 1),
             "obstacles": self._health.obstacles(),

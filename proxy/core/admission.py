@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from proxy.core import verdicts
 from proxy.core.limits import MILLISECOND_NS, SECOND_NS
+from proxy.core.record import Record  # noqa: TC001 - a compiled tuple looks at its fields' types
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
     from proxy.core.ledger import Ledger
     from proxy.core.limits import StreamLimits
     from proxy.core.queues import Queues
-    from proxy.core.record import Record
 
 # Nothing tells when a full buffer has room again; callers wait between the half and the whole of this.
 FULL_BUFFER_RETRY_MS = 1000

@@ -5,13 +5,12 @@ Must never know: how a request is encoded, signed or sent.
 
 from __future__ import annotations
 
+from collections.abc import Sequence  # noqa: TC003 - a compiled dataclass looks at its fields' types
 from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from proxy.core.record import Record
 
 

@@ -27,7 +27,7 @@ class Histogram:
     def __init__(self, bounds: Sequence[float]) -> None:
         self.bounds = tuple(bounds)
         self.counts = [0] * (len(self.bounds) + 1)
-        self.sum: float = 0
+        self.sum = 0.0
 
     def observe(self, value: float, times: int = 1) -> None:
         """Count one value, or the same value several times."""
@@ -53,6 +53,28 @@ ERROR_CODES_MAX = 64
 OTHER_CODES = "other"
 
 
+STREAM_COUNTS = (
+    "acknowledged_bytes",
+    "acknowledged_records",
+    "batch_bytes",
+    "batch_records",
+    "buffer_time_seconds",
+    "expired_records",
+    "late_acknowledgements",
+    "map_refreshes",
+    "mispredicted_records",
+    "order_inversions",
+    "received_bytes",
+    "received_records",
+    "record_errors",
+    "refused_records",
+    "retried_records",
+    "sequence_regressions",
+    "unknown_outcomes",
+    "withdrawn_records",
+)
+
+
 class StreamCounters:
     """What happened to one stream's records since the stream became known; all only grow.
 
@@ -65,26 +87,7 @@ class StreamCounters:
     `late_acknowledgements` are records that turned out to be written after they had expired in flight.
     """
 
-    __slots__ = (
-        "acknowledged_bytes",
-        "acknowledged_records",
-        "batch_bytes",
-        "batch_records",
-        "buffer_time_seconds",
-        "expired_records",
-        "late_acknowledgements",
-        "map_refreshes",
-        "mispredicted_records",
-        "order_inversions",
-        "received_bytes",
-        "received_records",
-        "record_errors",
-        "refused_records",
-        "retried_records",
-        "sequence_regressions",
-        "unknown_outcomes",
-        "withdrawn_records",
-    )
+    __slots__ = STREAM_COUNTS
 
     def __init__(self) -> None:
         self.received_records = 0
@@ -115,7 +118,7 @@ class StreamCounters:
 
     def add(self, other: StreamCounters) -> None:
         """Add another stream's counts, so that a stream can be forgotten without its counts being lost."""
-        for name in self.__slots__:
+        for name in STREAM_COUNTS:
             mine, its = getattr(self, name), getattr(other, name)
             if isinstance(mine, Histogram):
                 mine.add(its)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _QUEUED, _IN_FLIGHT, _ACKNOWLEDGED = State.QUEUED, State.IN_FLIGHT, State.ACKNOWLEDGED
 
 
-class IllegalMoveError(RuntimeError):
+class IllegalMoveError(Exception):
     """A record was asked to make a move that its state does not allow: a defect in the core."""
 
 

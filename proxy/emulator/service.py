@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from proxy.emulator.model import Model
     from proxy.emulator.stream import Refuse
     from proxy.kinesis.http import Reply, Request
-    from proxy.kinesis.puts import PutRecordInput, PutRecordsInput
+    from proxy.kinesis.put_inputs import PutRecordInput, PutRecordsInput
 
 # The streams are not encrypted, and every answer says so.
 ENCRYPTION_TYPE = "NONE"

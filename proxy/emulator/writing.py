@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from proxy.emulator.model import Model
     from proxy.emulator.put_result import Entry, PutResult
     from proxy.emulator.stream import Refuse, Stream
-    from proxy.kinesis.puts import PutEntry, PutRecordInput, PutRecordsInput
+    from proxy.kinesis.put_inputs import PutEntry, PutRecordInput, PutRecordsInput
 
 
 def put_record(

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from proxy.frontend.keys import InboundKey
     from proxy.kinesis.http import Request
-    from proxy.kinesis.puts import PutRecordInput, PutRecordsInput
+    from proxy.kinesis.put_inputs import PutRecordInput, PutRecordsInput
 
 TOKEN_EXPIRED = "The security token included in the request is expired"  # noqa: S105 - a text
 

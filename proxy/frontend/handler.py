@@ -42,7 +42,8 @@ from proxy.kinesis.front_door import (
 )
 from proxy.kinesis.http import AbortConnection, Reply
 from proxy.kinesis.limits import REQUEST_BYTES_MAX
-from proxy.kinesis.puts import PutRecordsInput, parse_put_record, parse_put_records
+from proxy.kinesis.put_inputs import PutRecordsInput
+from proxy.kinesis.puts import parse_put_record, parse_put_records
 from proxy.log import Occasional
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ if TYPE_CHECKING:
     from proxy.frontend.puts import RecordQueue
     from proxy.kinesis.codecs import Codec
     from proxy.kinesis.http import Request
-    from proxy.kinesis.puts import PutRecordInput
+    from proxy.kinesis.put_inputs import PutRecordInput
 
 log = structlog.get_logger(__name__)
 

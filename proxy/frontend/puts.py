@@ -15,7 +15,8 @@ from proxy.frontend.answers import answer_of_put_record, answer_of_put_records
 from proxy.frontend.calls import Call
 from proxy.kinesis.errors import data_too_long, partition_key_missing, record_too_large, records_too_large
 from proxy.kinesis.limits import DATA_BYTES_MAX, RECORD_BYTES_MAX
-from proxy.kinesis.puts import PutRecordsInput, check_explicit_hash_key
+from proxy.kinesis.put_inputs import PutRecordsInput
+from proxy.kinesis.puts import check_explicit_hash_key
 from proxy.kinesis.stream_names import resolve_stream
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
     from proxy.core.shard_map import StreamSummary
     from proxy.frontend.counters import FrontendCounters
-    from proxy.kinesis.puts import PutEntry, PutRecordInput
+    from proxy.kinesis.put_inputs import PutEntry, PutRecordInput
 
 
 class RecordQueue(Protocol):

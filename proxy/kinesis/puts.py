@@ -26,6 +26,7 @@ from proxy.kinesis.codecs import CBOR, JSON
 from proxy.kinesis.errors import explicit_hash_key_out_of_range, stream_id_not_supported
 from proxy.kinesis.limits import DATA_BYTES_MAX, PARTITION_KEY_CHARACTERS_MAX, RECORDS_PER_REQUEST_MAX
 from proxy.kinesis.operations import HASH_KEY_PATTERN, SEQUENCE_NUMBER_PATTERN
+from proxy.kinesis.put_inputs import PutEntry, PutRecordInput, PutRecordsInput
 from proxy.kinesis.stream_names import is_stream_arn, is_stream_name
 from proxy.kinesis.validation import blob_bytes
 
@@ -42,41 +43,6 @@ _BASE64_DIGITS = (string.ascii_letters + string.digits + "+/").encode()
 
 _is_hash_key = re.compile(HASH_KEY_PATTERN, re.ASCII).fullmatch
 _is_sequence_number = re.compile(SEQUENCE_NUMBER_PATTERN, re.ASCII).fullmatch
-
-
-class PutEntry(msgspec.Struct, gc=False):
-    """One record as its sender wrote it, validated.
-
-    Args:
-        data: the payload as base64.
-        partition_key: empty where the sender gave none; the service allows that for AUTO streams.
-        explicit_hash_key: decimal, at most 39 digits; its range is `check_explicit_hash_key`'s to tell.
-        data_bytes: size of the decoded payload.
-    """
-
-    data: str = msgspec.field(name="Data")
-    partition_key: str = msgspec.field(name="PartitionKey", default="")
-    explicit_hash_key: str | None = msgspec.field(name="ExplicitHashKey", default=None)
-    # set after decoding; a sender that names it fails the count of members
-    data_bytes: int = 0
-
-
-class PutRecordInput(PutEntry, gc=False):
-    """The input of PutRecord."""
-
-    stream_name: str | None = msgspec.field(name="StreamName", default=None)
-    stream_arn: str | None = msgspec.field(name="StreamARN", default=None)
-    sequence_number_for_ordering: str | None = msgspec.field(name="SequenceNumberForOrdering", default=None)
-    dry_run: bool = msgspec.field(name="DryRun", default=False)
-
-
-class PutRecordsInput(msgspec.Struct, gc=False):
-    """The input of PutRecords."""
-
-    entries: list[PutEntry] = msgspec.field(name="Records")
-    stream_name: str | None = msgspec.field(name="StreamName", default=None)
-    stream_arn: str | None = msgspec.field(name="StreamARN", default=None)
-    dry_run: bool = msgspec.field(name="DryRun", default=False)
 
 
 _decode_put_record = msgspec.json.Decoder(PutRecordInput).decode

@@ -255,10 +255,14 @@ class LeanConnection(asyncio.Protocol):
             exchanges.end()
             self._request = None
             self._hand_over()
-        elif self._request is request:
+        elif self._is_in_progress(request):
             # it has been read, and may be in memory for long
             self._pieces.clear()
             request.body, request.headers = b"", NO_HEADERS
+
+    def _is_in_progress(self, request: Request) -> bool:
+        """Tell whether a request still waits: its answer may have come from inside the call that asked for it."""
+        return self._request is request
 
     def _reply(self, reply: Reply) -> None:
         """Write the answer to the request in progress."""

@@ -9,6 +9,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from proxy.core import stream
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -90,5 +92,6 @@ def machine() -> dict[str, str]:
         "system": f"{platform.system()} {platform.release()}",
         "load average": f"{os.getloadavg()[0]:.1f}",
         "python": platform.python_version(),
+        "hot path": "interpreted" if stream.__file__.endswith(".py") else "compiled",
         **{name: version(name) for name in ("aiohttp", "uvloop", "msgspec", "httptools", "kinesis-proxy")},
     }

@@ -17,6 +17,7 @@ STORAGE = ("--storage-driver", "overlay", "--root", str(BUILD / "storage"), "--r
 PODMAN = ("podman", *STORAGE, "--runtime", "runc", "--cgroup-manager", "cgroupfs")
 PROGRAMS = ("buildah", "podman", "runc", "catatonit", "debootstrap")
 BASE = "docker.io/library/python:3.11-slim"
+BUILD_BASE = "docker.io/library/python:3.11"
 IMAGE = "localhost/kinesis-proxy:check"
 # Nothing is writable, not even /tmp; nobody asks for its health but this check, for podman would want systemd to.
 CONFINED = ("--read-only", "--read-only-tmpfs=false", "--health-interval", "disable")
@@ -63,19 +64,24 @@ def missing_programs() -> list[str]:
     return [name for name in PROGRAMS if shutil.which(name, path="/usr/sbin:/usr/bin:/sbin:/bin") is None]
 
 
-def make_base() -> None:
-    """Make a stand-in for the official base image out of Debian's packages, where no image registry can be reached."""
-    if f"{BASE}\n" in podman("images", "--format", "{{.Repository}}:{{.Tag}}") + "\n":
+def make_base(name: str, *packages: str) -> None:
+    """Make a stand-in for an official base image out of Debian's packages, where no image registry can be reached.
+
+    Args:
+        name: the image's.
+        packages: that it has beside those of all.
+    """
+    if f"{name}\n" in podman("images", "--format", "{{.Repository}}:{{.Tag}}") + "\n":
         return
     root = BUILD / "base"
     shutil.rmtree(root, ignore_errors=True)
-    packages = "--include=python3,python3-venv,ca-certificates"
-    call("debootstrap", "--variant=minbase", packages, "bookworm", root)
+    included = ",".join(("python3", "python3-venv", "ca-certificates", *packages))
+    call("debootstrap", "--variant=minbase", f"--include={included}", "bookworm", root)
     # Where the official image has it.
     (root / "usr/local/bin/python").symlink_to("/usr/bin/python3")
     archive = BUILD / "base.tar"
     call("tar", "--directory", root, "--exclude=./var/cache", "--exclude=./var/lib/apt/lists", "-cf", archive, ".")
-    podman("import", archive, BASE)
+    podman("import", archive, name)
     archive.unlink()
     shutil.rmtree(root)
 

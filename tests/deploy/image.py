@@ -24,6 +24,7 @@ import yaml
 from tests.deploy.containers import (
     BASE,
     BUILD,
+    BUILD_BASE,
     IMAGE,
     MEMORY_BYTES,
     Container,
@@ -75,8 +76,10 @@ def main() -> int:
     try:
         if options.pulled:
             podman("pull", BASE)
+            podman("pull", BUILD_BASE)
         else:
-            make_base()
+            make_base(BASE)
+            make_base(BUILD_BASE, "gcc", "libc6-dev", "python3-dev")
         build()
         say("built", f"{int(the_image()['Size']) / 1e6:.0f} MB, base {BASE}{'' if options.pulled else ' (a stand-in)'}")
         check_what_it_says_of_itself()
@@ -260,6 +263,8 @@ def check_rights(container: Container) -> None:
             raise CheckError(f"it can write {path}")
     found = container.python("import importlib.util as u; print([bool(u.find_spec(m)) for m in ('pip', 'hatchling')])")
     demand(found == "[False, False]", "build tools are left in the image")
+    found = container.python("import proxy.core.stream as module; print(module.__file__)")
+    demand(found.endswith(".so"), f"the hot path is not compiled: {found}")
     say("rights", f"uid {USER}, no capabilities, no new privileges, nothing writable, {limit >> 20} MiB")
 
 

@@ -6,7 +6,8 @@ import binascii
 import json
 from base64 import b64decode, b64encode
 
-from proxy.kinesis.puts import PutRecordInput, parse_put_record
+from proxy.kinesis.put_inputs import PutRecordInput
+from proxy.kinesis.puts import parse_put_record
 from proxy.kinesis.validation import blob_bytes, is_base64
 from tests.fuzz.surface import Surface, outcome_of, pure
 

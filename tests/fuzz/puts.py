@@ -21,7 +21,7 @@ from proxy.kinesis.front_door import error_reply
 from proxy.kinesis.http import Request
 from proxy.kinesis.limits import DATA_BYTES_MAX, PARTITION_KEY_CHARACTERS_MAX, RECORDS_PER_REQUEST_MAX
 from proxy.kinesis.operations import OPERATIONS
-from proxy.kinesis.puts import PutEntry, PutRecordInput, PutRecordsInput
+from proxy.kinesis.put_inputs import PutEntry, PutRecordInput, PutRecordsInput
 from proxy.kinesis.validation import INTEGER_MAX, INTEGER_MIN
 from tests.fuzz.surface import Surface, error_of, outcome_of, pure
 

@@ -8,6 +8,8 @@ from tests.simulation.focus import FOCUSED, scenario_for
 from tests.simulation.run import Simulation
 from tests.support.planted_bugs import BUGS, planted
 
+pytestmark = pytest.mark.interpreted
+
 # None of their scenarios breaks a promise by itself: see below, and the dense seeds of the simulation's own test.
 SEEDS = range(12)
 

@@ -86,6 +86,7 @@ def test_a_seed_has_one_trace() -> None:
     assert trace.split() == [result.digest for result in here]
 
 
+@pytest.mark.interpreted
 def test_a_broken_promise_is_told_with_the_command_that_repeats_it(capsys: pytest.CaptureFixture[str]) -> None:
     """And the exit code says so; a run without one ends with what happened in it."""
     assert main(["--hours", "0.5", "--from-seed", "2"]) == 0

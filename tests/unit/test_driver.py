@@ -12,7 +12,6 @@ from proxy.core.limits import MIB, StreamLimits
 from proxy.core.ordering import Ordering
 from proxy.core.record import Record, State
 from proxy.core.shard_map import Shard, StreamSummary
-from proxy.core.stream import Stream
 from proxy.driver import Driver
 from tests.support.virtual_time import VirtualTimeLoop, run
 from tests.unit.core.builders import MS, SECOND, record_of, shard_id_of, shards_of, taken, unlimited
@@ -20,6 +19,7 @@ from tests.unit.core.builders import MS, SECOND, record_of, shard_id_of, shards_
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
+    from proxy.core.stream import Stream
     from proxy.kinesis.http import Reply as HttpReply
     from proxy.kinesis.http import Request
 
@@ -682,15 +682,16 @@ async def test_close_ends_every_task_and_the_timer() -> None:
 async def test_a_defect_in_one_stream_does_not_stop_another() -> None:
     """Not even when both are advanced together."""
 
-    class Broken(Stream):
+    class Broken:
+        name = "broken"
+
         def poll(self, now_ns: int) -> list[Batch]:
             raise RuntimeError(f"a defect at {now_ns}")
 
     upstream = FakeUpstream()
     driver = driver_of(upstream)
-    driver._directory.streams["broken"] = Broken("broken", None, unlimited(), driver.buffer, lambda: 0.5, now_ns())
     caller = Caller(driver)
-    caller.put("a", stream="broken")
+    driver._touch(cast("Stream", Broken()))
     (record,) = caller.put("a", stream="well")
     await asyncio.sleep(5)
     assert caller.told == [record]

@@ -34,7 +34,7 @@ def test_output_without_a_count_is_an_error() -> None:
 
 def test_figures_of_another_python_are_not_compared_with() -> None:
     """Another build of Python takes other instructions for the same."""
-    text = json.dumps({"python": "CPython 3.11.7", "instructions": {"PutRecord": 100}})
+    text = json.dumps({"CPython 3.11.7": {"PutRecord": 100}})
     assert kept_figures(text, "CPython 3.11.7") == {"PutRecord": 100}
     assert kept_figures(text, "CPython 3.12.1") == {}
 

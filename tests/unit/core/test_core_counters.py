@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from proxy.core.counters import ERROR_CODES_MAX, Histogram, StreamCounters
+from proxy.core.counters import ERROR_CODES_MAX, STREAM_COUNTS, Histogram, StreamCounters
 
 
 def test_an_observation_on_a_bound_belongs_below_it() -> None:
@@ -43,7 +43,7 @@ def test_histograms_with_different_bounds_do_not_add_up() -> None:
 def test_every_count_of_a_forgotten_stream_survives_in_the_sum() -> None:
     """Numbers, histograms and errors by code alike."""
     total, stream = StreamCounters(), StreamCounters()
-    for position, name in enumerate(name for name in StreamCounters.__slots__ if name.endswith("_records")):
+    for position, name in enumerate(name for name in STREAM_COUNTS if name.endswith("_records")):
         if isinstance(getattr(stream, name), int):
             setattr(stream, name, position + 1)
     stream.record_errors = {"InternalFailure": 2}
@@ -51,7 +51,7 @@ def test_every_count_of_a_forgotten_stream_survives_in_the_sum() -> None:
     total.record_errors = {"InternalFailure": 1, "Throttling": 1}
     total.add(stream)
     total.add(stream)
-    for name in StreamCounters.__slots__:
+    for name in STREAM_COUNTS:
         if isinstance(getattr(stream, name), int):
             assert getattr(total, name) == 2 * getattr(stream, name)
     assert total.record_errors == {"InternalFailure": 5, "Throttling": 1}

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from proxy.kinesis import operations, puts
 from proxy.kinesis.codecs import JSON
 from proxy.kinesis.errors import InvalidArgumentException, KinesisError, SerializationException
-from proxy.kinesis.puts import PutEntry, PutRecordInput, PutRecordsInput, parse_put_record, parse_put_records
+from proxy.kinesis.put_inputs import PutEntry, PutRecordInput, PutRecordsInput
+from proxy.kinesis.puts import parse_put_record, parse_put_records
 
 if TYPE_CHECKING:
     from proxy.kinesis.codecs import Codec
