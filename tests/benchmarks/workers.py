@@ -1,6 +1,6 @@
 """One process or several: `make workers` prints tables in Markdown and writes the figures to build/workers.json.
 
-    python -m tests.benchmarks.workers [--rounds N] [--seconds N]
+    python -m tests.benchmarks.workers [--rounds N] [--seconds N] [--only TEXT] [--linger-ms N]
 
 Four ways of using two cores take turns, behind the same load and before the same upstream:
 
@@ -50,7 +50,7 @@ from tests.benchmarks.measure import (
 from tests.benchmarks.report import machine
 from tests.benchmarks.spread_load import Spread
 from tests.support.fleet_books import put_faults
-from tests.support.processes import CREDENTIALS, Process, ProcessError, Service, emulate, free_port, serve
+from tests.support.processes import CREDENTIALS, Process, ProcessError, Service, Setting, emulate, free_port, serve
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -63,7 +63,7 @@ HALF = (HASH_KEY_MAX + 1) // 2
 PACED_PER_SECOND = 2_000
 # What the real service takes, about.
 UPSTREAM_MS = 10
-COST_RECORDS = 200_000
+COST_RECORDS = 60_000
 HEADER = (
     "| | CPU of all, µs a record | ÷ one process (rounds) | busiest, µs | a core each: records/s | ÷ one process "
     "| records an upstream request | seen: records/s | p50, p99 ms | generator, upstream µs |"
@@ -76,20 +76,21 @@ class HandingOver(Service):
     Args:
         upstream: its address.
         share: what it owns.
+        settings: of the proxy.
     """
 
-    def __init__(self, upstream: str, share: Share) -> None:
+    def __init__(self, upstream: str, share: Share, settings: Mapping[str, Setting]) -> None:
         self.port, self.admin_port = free_port(), free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.admin_url = f"http://127.0.0.1:{self.admin_port}"
-        settings = {
+        whole = {
             "listen": f"127.0.0.1:{self.port}",
             "admin_listen": f"127.0.0.1:{self.admin_port}",
             "log_format": "json",
             "upstream": upstream,
-            **UNLIMITED,
+            **settings,
         }
-        arguments = [json.dumps(settings), json.dumps(asdict(share))]
+        arguments = [json.dumps(whole), json.dumps(asdict(share))]
         program = [sys.executable, "-m", "tests.benchmarks.hand_over_worker", *arguments]
         Process.__init__(self, "worker", program, CREDENTIALS)
 
@@ -163,19 +164,19 @@ class Round:
         return MICRO / self.busiest_us
 
 
-def start(stack: ExitStack, upstream: str) -> list[Way]:
+def start(stack: ExitStack, upstream: str, settings: dict[str, Setting]) -> list[Way]:
     """Start everything."""
     directory = stack.enter_context(tempfile.TemporaryDirectory())
     shares = {
         OWNERS: ((0, HALF - 1), (HALF, HASH_KEY_MAX)),
         FRONT: ((HASH_KEY_MAX + 1, HASH_KEY_MAX + 1), (0, HASH_KEY_MAX)),
     }
-    one = [stack.enter_context(serve(upstream, **UNLIMITED))]
-    two = [stack.enter_context(serve(upstream, **UNLIMITED)) for _ in range(2)]
+    one = [stack.enter_context(serve(upstream, **settings))]
+    two = [stack.enter_context(serve(upstream, **settings)) for _ in range(2)]
     ways = [Way(ONE, one, [one[0].port]), Way(TWO, two, [each.port for each in two])]
     for title, owned in shares.items():
         socket = str(Path(directory) / title)
-        pair = [HandingOver(upstream, Share(socket, number == 0, *keys)) for number, keys in enumerate(owned)]
+        pair = [HandingOver(upstream, Share(socket, number == 0, *keys), settings) for number, keys in enumerate(owned)]
         for each in pair:
             stack.enter_context(each)
         ports = [pair[0].port] if title == FRONT else [each.port for each in pair]
@@ -295,7 +296,11 @@ def load_table(title: str, found: Mapping[str, Sequence[Round]], costs: Mapping[
     )
     if FRONT in found:
         parted = median_of(found[FRONT])
-        remark += f" Of `{FRONT}` the front spends {parted.first_us:.2f}."
+        owner_us = parted.cpu_us - parted.first_us
+        remark += (
+            f" Of `{FRONT}` the front spends {parted.first_us:.2f}, the owner {owner_us:.2f}: "
+            f"with any number of fronts {one.cpu_us / owner_us:.2f} of one process at most."
+        )
     return [*lines, "", remark]
 
 
@@ -357,8 +362,8 @@ CASES = (
 )
 
 
-def measure(plan: Plan) -> dict[str, Any]:
-    """Measure everything, print the tables as they are known, and return all figures."""
+def measure(plan: Plan, cases: Sequence[Case], settings: dict[str, Setting]) -> dict[str, Any]:
+    """Measure these loads, print the tables as they are known, and return all figures."""
     costs: dict[int, HandOverCost] = {}
     for lump in LUMPS:
         rounds = [hand_over_cost.measure(lump, COST_RECORDS) for _ in range(plan.rounds)]
@@ -367,13 +372,13 @@ def measure(plan: Plan) -> dict[str, Any]:
     figures: dict[str, Any] = {"hand_over": {size: asdict(cost) for size, cost in costs.items()}, "loads": {}}
     with ExitStack() as stack:
         upstream = stack.enter_context(emulate(stream=[STREAM], **BOTTOMLESS))
-        ways = start(stack, upstream.url)
+        ways = start(stack, upstream.url, settings)
         idle = {way.title: memory_of(way) for way in ways}
         for way in ways:
             generate(
                 replace(put_record(0, len(way.ports)), seconds=WARM_UP_SECONDS), way.ports
             )  # there is a stream now
-        for case in CASES:
+        for case in cases:
             put_faults(upstream, {"latency_ms": case.upstream_ms})
             found: dict[str, list[Round]] = {way.title: [] for way in ways}
             for way in ways:
@@ -397,19 +402,23 @@ def tell(lines: Sequence[str]) -> None:
 def main() -> None:
     """Measure, print, and write the figures."""
     parser = argparse.ArgumentParser(prog="make workers ARGS=...", description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=2.0, help="of one round")
+    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--seconds", type=float, default=1.0, help="of one round")
+    parser.add_argument("--only", default="", metavar="TEXT", help="only loads whose title begins so")
+    parser.add_argument("--linger-ms", type=int, help="of all processes; the proxy's own by default")
     options = parser.parse_args()
+    settings = UNLIMITED if options.linger_ms is None else {**UNLIMITED, "linger_ms": options.linger_ms}
+    cases = [case for case in CASES if case.title.startswith(options.only)]
     plan = Plan(options.rounds, options.seconds)
     where = machine()
     print(", ".join(f"{name} {value}" for name, value in where.items()), flush=True)  # noqa: T201 - the result
     try:
-        figures = measure(plan)
+        figures = measure(plan, cases, settings)
     except (MeasurementError, ProcessError) as error:
         sys.exit(str(error))
     print(f"\n{plan.rounds} rounds of {plan.seconds:g} s; load average at the end {machine()['load average']}")  # noqa: T201 - the result
     RESULTS.parent.mkdir(exist_ok=True)
-    document = {"machine": where, "rounds": plan.rounds, "seconds": plan.seconds, **figures}
+    document = {"machine": where, "settings": settings, "rounds": plan.rounds, "seconds": plan.seconds, **figures}
     RESULTS.write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
