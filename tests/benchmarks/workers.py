@@ -6,13 +6,14 @@ Four ways of using two cores take turns, behind the same load and before the sam
 
 - one process, as the proxy is;
 - two that know nothing of each other, the connections spread over both: no hand-over can cost less. A key's records
-  are in order only within a connection, and each process has a share of each shard;
+  are in order only within one process, and each process has a share of each shard;
 - two that own half of the hash keys each and hand over what is the other's (`hand_over.py`);
 - a front that reads requests and hands all over to one owner of everything.
 
 The main figure is CPU time of all processes for a record. How many records the processes could take with a core each
-is computed from what the busiest of them spends. What two cores with a load generator and an upstream on them take in
-the meantime is shown too, and who was busy then; it says little about workers.
+is computed from what the busiest of them spends; at the paced rate, where batches are small, it is no more than the
+inverse of that. What two cores take with a load generator and an upstream on them is shown too, and what these spent;
+it says little about workers.
 """
 
 from __future__ import annotations
