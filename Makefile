@@ -120,6 +120,10 @@ sharers: $(INSTALLED) $(PLOT_VENV)/installed ## show how senders that know nothi
 	@$(BIN)/python -m tests.benchmarks.sharers $(ARGS)
 	@$(PLOT_VENV)/bin/python tests/benchmarks/sharers_plot.py build/sharers.json build/sharers.svg
 
+.PHONY: workers
+workers: $(INSTALLED) ## measure one process beside two that share the load: CPU, batches, memory
+	@$(BIN)/python -m tests.benchmarks.workers $(ARGS)
+
 .PHONY: watch
 watch: $(INSTALLED) ## see the alerts fire in a real Prometheus, and the dashboards answer (needs Debian's prometheus)
 	@$(BIN)/python -m tests.observability.watch
