@@ -121,6 +121,10 @@ class ResponseTooLargeError(aiohttp.ClientPayloadError):
     """The response is larger than we are willing to hold."""
 
 
+class MalformedResponseError(aiohttp.ClientError):
+    """What came is no HTTP response."""
+
+
 class _ErrorBody(msgspec.Struct):
     type_: object = msgspec.field(name="__type", default=None)
     message: object = None
@@ -146,7 +150,7 @@ def transport_failure(error: Exception, *, handed_over: bool) -> Failure:
     if not handed_over:
         return Failure(CONNECT_FAILED, message, Written.NOT_SENT)
     # aiohttp raises ClientResponseError for bytes that are not HTTP.
-    if isinstance(error, (ResponseTooLargeError, aiohttp.ClientResponseError)):
+    if isinstance(error, (MalformedResponseError, ResponseTooLargeError, aiohttp.ClientResponseError)):
         return Failure(MALFORMED_RESPONSE, message, Written.UNKNOWN)
     if isinstance(error, TimeoutError):
         return Failure(REQUEST_TIMEOUT, message, Written.UNKNOWN)

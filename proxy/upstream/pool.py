@@ -17,23 +17,46 @@ from __future__ import annotations
 import contextlib
 import socket
 import struct
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import aiohttp
 
 if TYPE_CHECKING:
     import asyncio
 
-    from aiohttp.client_reqrep import ConnectionKey
+    from aiohttp import ClientTimeout
+    from aiohttp.client_reqrep import ClientRequest, ConnectionKey
     from aiohttp.connector import Connection
     from aiohttp.tracing import Trace
+    from yarl import URL
 
 # SO_LINGER with no time: what is unsent is thrown away, in the kernel too.
+# More endpoints than that are not known at once either.
+KEYS_MAX = 1024
 _NO_LINGER = struct.pack("ii", 1, 0)
 
 
 class Pool(aiohttp.TCPConnector):
     """aiohttp's pool, with the caution that the module speaks of."""
+
+    def __init__(self, **settings: Any) -> None:  # noqa: ANN401 - aiohttp's own
+        super().__init__(**settings)
+        self._keys: dict[URL, ConnectionKey] = {}
+
+    async def connect(self, req: ClientRequest, traces: list[Trace], timeout: ClientTimeout) -> Connection:  # noqa: ASYNC109 - aiohttp's name
+        """Return a connection for aiohttp's client, and note under which key it will be kept."""
+        connection = await super().connect(req, traces, timeout)
+        if len(self._keys) >= KEYS_MAX:
+            self._keys.clear()
+        self._keys[req.url] = req.connection_key
+        return connection
+
+    async def idle(self, url: URL) -> Connection | None:
+        """Return an idle connection on which requests to a URL can be written as they are; None if there is none."""
+        key = self._keys.get(url)
+        if key is None or (key.proxy is not None and not key.is_ssl):  # a proxy wants the whole URL, but in a tunnel
+            return None
+        return await self._get(key, [])
 
     def drop_idle(self) -> None:
         """End all connections that no request uses."""

@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING
 
 import aiohttp
 import structlog
-from aiohttp.payload import Payload
 
 from proxy import __version__
 from proxy.core.batch import Failure, Written
@@ -37,13 +36,14 @@ from proxy.upstream.failures import (
     service_time_of,
     transport_failure,
 )
-from proxy.upstream.pool import Pool, cut_off
+from proxy.upstream.lean import LeanExchange, Response
+from proxy.upstream.pool import Pool
+from proxy.upstream.sending import WRITE_BYTES_MAX, Body, Sending
 
 if TYPE_CHECKING:
     import ssl
     from collections.abc import Mapping
 
-    from aiohttp.abc import AbstractStreamWriter
     from botocore.credentials import ReadOnlyCredentials
     from yarl import URL
 
@@ -54,8 +54,7 @@ if TYPE_CHECKING:
 # Below the idle time after which load balancers of AWS close a connection; the same as aiobotocore's.
 KEEP_ALIVE_SECONDS = 12.0
 DNS_CACHE_SECONDS = 30
-# More at once would only be copied into the transport's buffer.
-WRITE_BYTES_MAX = 256 * 1024
+UNSIGNED_HEADERS = {"User-Agent": f"kinesis-proxy/{__version__}", "Accept-Encoding": "identity"}
 # So long a silence is no slowness: the service answers within a tenth of it.
 SUSPECT_SILENCE_SECONDS = 1.0
 REPEATED_EVENT_INTERVAL_NS = 10_000_000_000
@@ -83,44 +82,6 @@ class HttpReply:
     headers: Mapping[str, str]
     body: bytes
     failure: Failure | None
-
-
-class Body(Payload):
-    """A request's body that knows whether its last byte was handed to the transport.
-
-    Until then the service cannot have acted on the request: see `proxy.upstream.failures`.
-    """
-
-    def __init__(self, value: bytes) -> None:
-        super().__init__(value)
-        self._size = len(value)
-        self._transport: asyncio.Transport | None = None
-        self.content = value
-        self.handed_over = False
-
-    @property
-    def begun(self) -> bool:
-        """Whether there was a connection to write it to."""
-        return self._transport is not None
-
-    def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
-        """Return the body as text."""
-        return str(self._value, encoding, errors)
-
-    async def write(self, writer: AbstractStreamWriter) -> None:
-        """Hand the body to the transport, in pieces that the peer's pace allows."""
-        self._transport = getattr(writer, "transport", None)  # only the abstract class lacks it
-        rest = memoryview(self._value)
-        while len(rest) > WRITE_BYTES_MAX:
-            await writer.write(rest[:WRITE_BYTES_MAX])
-            rest = rest[WRITE_BYTES_MAX:]
-        # Not drained, for that could raise after the last byte has left.
-        await writer.write(rest, drain=False)  # type: ignore[call-arg]  # only the abstract class lacks it
-        self.handed_over = True
-
-    def cut_off(self) -> None:
-        """Reset the connection that it was written to, so that no more of it goes out."""
-        cut_off(self._transport)
 
 
 class SignedHttp:
@@ -155,7 +116,7 @@ class SignedHttp:
             timeout=aiohttp.ClientTimeout(
                 connect=limits.connect_timeout_seconds, sock_read=limits.read_timeout_seconds, total=None
             ),
-            headers={"User-Agent": f"kinesis-proxy/{__version__}", "Accept-Encoding": "identity"},
+            headers=UNSIGNED_HEADERS,
             skip_auto_headers=("Accept",),
             auto_decompress=False,
             cookie_jar=aiohttp.DummyCookieJar(),
@@ -177,26 +138,26 @@ class SignedHttp:
             body: the whole body.
             timeout_seconds: for the call in all, where that is less than the pool's request timeout.
         """
-        payload = Body(body)
+        sending = Sending(body)
         credentials: ReadOnlyCredentials | None = None
         started_at_seconds = asyncio.get_running_loop().time()
         try:
             async with asyncio.timeout(min(timeout_seconds, self._limits.request_timeout_seconds)):
                 credentials = await self._keeper.get()
-                return await self._exchange(endpoint, target, content_type, payload, credentials)
+                return await self._exchange(endpoint, target, content_type, sending, credentials)
         except CredentialsUnavailableError as error:
             return credentials_failure(error)
         except TRANSPORT_ERRORS as error:
             if credentials is None:
                 return credentials_failure(CredentialsUnavailableError(LATE_CREDENTIALS))
-            self._give_up(payload, asyncio.get_running_loop().time() - started_at_seconds)
-            return transport_failure(error, handed_over=payload.handed_over)
+            self._give_up(sending, asyncio.get_running_loop().time() - started_at_seconds)
+            return transport_failure(error, handed_over=sending.handed_over)
         except BaseException:
-            payload.cut_off()
+            sending.cut_off()
             raise
 
     async def _exchange(
-        self, endpoint: Endpoint, target: str, content_type: str, payload: Body, credentials: ReadOnlyCredentials
+        self, endpoint: Endpoint, target: str, content_type: str, sending: Sending, credentials: ReadOnlyCredentials
     ) -> HttpReply | Failure:
         """Send a request over a connection of the pool and read the response.
 
@@ -206,26 +167,37 @@ class SignedHttp:
         if self._session.closed:
             return Failure(CONNECT_FAILED, "the upstream is closed", Written.NOT_SENT)
         signed_at_seconds = self._signer.now()
-        headers = self._signer.headers(endpoint.host, target, content_type, payload.content, credentials)
+        headers = self._signer.headers(endpoint.host, target, content_type, sending.content, credentials)
+        connection = await self._pool.idle(endpoint.url) if len(sending.content) <= WRITE_BYTES_MAX else None
+        if connection is None:
+            response = await self._by_aiohttp(endpoint, headers, sending)
+        else:
+            limits = self._limits
+            exchange = LeanExchange(connection, limits.response_bytes_max, limits.read_timeout_seconds)
+            response = await exchange.post(_head_of(headers, len(sending.content)), sending)
+        if response.status == HTTPStatus.OK:
+            return HttpReply(HTTPStatus.OK, response.headers, response.content, None)
+        failure = service_failure(response.status, response.headers, response.content)
+        self._learn(failure, response.headers, credentials, signed_at_seconds)
+        return HttpReply(response.status, response.headers, response.content, failure)
+
+    async def _by_aiohttp(self, endpoint: Endpoint, headers: dict[str, str], sending: Sending) -> Response:
+        """Send a request that needs a new connection, or is written in pieces."""
         async with self._session.post(
-            endpoint.url, data=payload, headers=headers, proxy=self._proxy, allow_redirects=False
+            endpoint.url, data=Body(sending), headers=headers, proxy=self._proxy, allow_redirects=False
         ) as response:
             content = await self._read(response)
-        if not payload.handed_over:
-            payload.cut_off()  # answered before it was read: what is left of it would wait for a reader
-        if response.status == HTTPStatus.OK:
-            return HttpReply(HTTPStatus.OK, response.headers, content, None)
-        failure = service_failure(response.status, response.headers, content)
-        self._learn(failure, response.headers, credentials, signed_at_seconds)
-        return HttpReply(response.status, response.headers, content, failure)
+        if not sending.handed_over:
+            sending.cut_off()  # answered before it was read: what is left of it would wait for a reader
+        return Response(response.status, response.headers, content)
 
-    def _give_up(self, payload: Body, lasted_seconds: float) -> None:
+    def _give_up(self, sending: Sending, lasted_seconds: float) -> None:
         """End the connection of a request that failed, and the idle ones beside it where it met a long silence.
 
         Where there was no connection, addresses are asked for anew: they may have changed with the trouble.
         """
-        payload.cut_off()
-        if not payload.begun:
+        sending.cut_off()
+        if not sending.begun:
             self._pool.clear_dns_cache()
         elif lasted_seconds >= min(SUSPECT_SILENCE_SECONDS, self._limits.read_timeout_seconds):
             self._pool.drop_idle()
@@ -268,3 +240,18 @@ class SignedHttp:
         if held_back is not None:
             skew_seconds = round(self._signer.skew_seconds)
             _log.warning("clock_corrected", skew_seconds=skew_seconds, code=code, held_back=held_back)
+
+
+def _head_of(headers: dict[str, str], content_bytes: int) -> bytes:
+    """Return the head of a signed request as it goes out.
+
+    Raises:
+        ValueError: a header would become several.
+    """
+    lines = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
+    if lines.count("\n") != len(headers) or lines.count("\r") != len(headers):
+        raise ValueError("a header holds a line break")
+    return f"POST / HTTP/1.1\r\n{lines}{_UNSIGNED_LINES}Content-Length: {content_bytes}\r\n\r\n".encode()
+
+
+_UNSIGNED_LINES = "".join([f"{name}: {value}\r\n" for name, value in UNSIGNED_HEADERS.items()])

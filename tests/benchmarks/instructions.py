@@ -5,7 +5,7 @@
 Processor time wavers by a third on a machine that others share; instructions, counted by valgrind's cachegrind, do not.
 `record_path` runs twice, for few and for many records, and the difference is divided by theirs: neither start-up nor
 imports count. Sockets, parsers of HTTP and the upstream's encoding are not in it. The figures kept are for one build of
-Python, and one of the program, compiled or not; with another there is nothing to compare with, until `--keep` writes it.
+Python and of the program, compiled or not; with another there is nothing to compare with, until `--keep` writes it.
 """
 
 from __future__ import annotations

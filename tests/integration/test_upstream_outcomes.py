@@ -128,19 +128,23 @@ ANSWERED = [
 ]
 
 
+@pytest.mark.parametrize("warm", [False, True], ids=["new", "open"])
 @pytest.mark.parametrize(("behaviour", "code", "written", "verdict"), ANSWERED)
 async def test_every_answer_has_its_code_and_its_verdict(
-    behaviour: Behaviour, code: str, written: Written, verdict: Verdict
+    behaviour: Behaviour, code: str, written: Written, verdict: Verdict, *, warm: bool
 ) -> None:
-    """It is asked once, nothing is repeated below the core, and the next request is served as ever."""
+    """On a new connection and on an open one: asked once, nothing repeated, and the next request served as ever."""
     async with (
-        FaultServer(behaviour, put_results()) as server,
+        FaultServer(*[put_results()] * warm, behaviour, put_results()) as server,
         opened(server.url, request_timeout_ms=400) as upstream,
     ):
+        if warm:
+            assert isinstance(await upstream.put(batch_of()), Answer)
         failure = failed(await upstream.put(batch_of()))
         assert (failure.code, failure.written) == (code, written)
         assert verdict_of(failure.code, failure.status) == verdict
-        assert len(server.requests) == 1
+        assert len(server.requests) == 1 + warm
+        assert server.connections == 1
         assert isinstance(await upstream.put(batch_of()), Answer)
 
 

@@ -1,7 +1,7 @@
 import pytest
 from aiohttp.abc import AbstractStreamWriter
 
-from proxy.upstream.signed_http import WRITE_BYTES_MAX, Body
+from proxy.upstream.sending import WRITE_BYTES_MAX, Body, Sending
 
 
 class Transport(AbstractStreamWriter):
@@ -41,25 +41,25 @@ LARGE = bytes(range(256)) * (WRITE_BYTES_MAX * 5 // 2 // 256)
 @pytest.mark.parametrize("content", [b"", b"{}", LARGE])
 async def test_body_is_handed_over_whole(content: bytes) -> None:
     """Piece by piece, nothing lost, nothing twice."""
-    body, transport = Body(content), Transport(10**9)
-    assert not body.handed_over
-    assert body.size == len(content)
-    await body.write(transport)
+    sending, transport = Sending(content), Transport(10**9)
+    assert not sending.handed_over
+    assert Body(sending).size == len(content)
+    await Body(sending).write(transport)
     assert transport.taken == content
-    assert body.handed_over
+    assert sending.handed_over
 
 
 @pytest.mark.parametrize("takes_bytes", [1, WRITE_BYTES_MAX, WRITE_BYTES_MAX + 1])
 async def test_body_of_which_a_part_stayed_was_not_handed_over(takes_bytes: int) -> None:
     """The service cannot have had the whole request."""
-    body, transport = Body(LARGE), Transport(takes_bytes)
+    sending, transport = Sending(LARGE), Transport(takes_bytes)
     with pytest.raises(ConnectionResetError):
-        await body.write(transport)
-    assert not body.handed_over
+        await Body(sending).write(transport)
+    assert not sending.handed_over
 
 
 async def test_loss_that_is_noticed_after_the_last_byte_does_not_unsend_it() -> None:
     """The transport had the whole body: it may have arrived."""
-    body, transport = Body(LARGE), Transport(len(LARGE))
-    await body.write(transport)
-    assert body.handed_over
+    sending, transport = Sending(LARGE), Transport(len(LARGE))
+    await Body(sending).write(transport)
+    assert sending.handed_over
