@@ -18,7 +18,7 @@ OTEL := tests/otel/.packages
 COMPILED := build/compiled
 BUILD ?= $(COMPILED)
 # All that puts the hot path to use; bugs cannot be planted in what is compiled.
-COMPILED_TESTS := $(addprefix tests/unit/,core frontend kinesis transport test_driver.py test_compiled.py) tests/model \
+COMPILED_TESTS := $(addprefix tests/unit/,core frontend kinesis transport upstream test_driver.py test_compiled.py) tests/model \
     $(addprefix tests/integration/test_,order_and_outcome.py retries_join.py shutdown.py transports.py)
 PIN = $(UV_VENV)/bin/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 $(ARGS)
 

@@ -19,7 +19,7 @@ Must never know: what is in flight where, or what was refused.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from proxy.core import verdicts
 from proxy.core.limits import MILLISECOND_NS, SECOND_NS
@@ -37,9 +37,9 @@ if TYPE_CHECKING:
     from proxy.core.queues import Queues
 
 # Nothing tells when a full buffer has room again; callers wait between the half and the whole of this.
-FULL_BUFFER_RETRY_MS = 1000
+FULL_BUFFER_RETRY_MS: Final = 1000
 # Of a record's life: what is estimated to take longer would too often not be delivered in time.
-IN_TIME_RATIO = 0.8
+IN_TIME_RATIO: Final = 0.8
 
 
 class HeldBack(NamedTuple):

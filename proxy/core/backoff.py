@@ -5,12 +5,12 @@ Source: "Exponential Backoff And Jitter", AWS Architecture Blog (full jitter spr
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_DOUBLINGS_MAX = 32  # beyond any sensible cap; keeps the shift small
+_DOUBLINGS_MAX: Final = 32  # beyond any sensible cap; keeps the shift small
 
 
 class Backoff:

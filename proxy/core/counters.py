@@ -6,7 +6,7 @@ Must never know: prometheus, names of metric families.
 from __future__ import annotations
 
 from bisect import bisect_left
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -43,17 +43,17 @@ class Histogram:
 
 
 # Half a millisecond is what the proxy adds when quiet; ten seconds is beyond any client's patience.
-LATENCY_BOUNDS_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
-BATCH_RECORDS_BOUNDS = (1, 2, 5, 10, 25, 50, 100, 250, 500)
-BATCH_BYTES_BOUNDS = (1024, 4096, 16384, 65536, 262144, 1048576, 5242880, 10485760)
+LATENCY_BOUNDS_SECONDS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+BATCH_RECORDS_BOUNDS: Final = (1, 2, 5, 10, 25, 50, 100, 250, 500)
+BATCH_BYTES_BOUNDS: Final = (1024, 4096, 16384, 65536, 262144, 1048576, 5242880, 10485760)
 
 
 # Error codes come from outside: a service that invents them without end must not grow our memory.
-ERROR_CODES_MAX = 64
-OTHER_CODES = "other"
+ERROR_CODES_MAX: Final = 64
+OTHER_CODES: Final = "other"
 
 
-STREAM_COUNTS = (
+STREAM_COUNTS: Final = (
     "acknowledged_bytes",
     "acknowledged_records",
     "batch_bytes",

@@ -15,7 +15,7 @@ Must never know: how anything is sent.
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from proxy.core.counters import StreamCounters
 from proxy.core.stream import Stream
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from proxy.core.buffer import Buffer
     from proxy.core.limits import StreamLimits
 
-_ARN_REGION = 3
-_ARN_ACCOUNT = 4
+_ARN_REGION: Final = 3
+_ARN_ACCOUNT: Final = 4
 
 
 class Directory:

@@ -10,13 +10,13 @@ whether the trouble is over.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from proxy.core.backoff import Backoff
     from proxy.core.limits import StreamLimits
 
-_SMOOTHING = 8
+_SMOOTHING: Final = 8
 
 
 class Gate:

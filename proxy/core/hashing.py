@@ -6,15 +6,17 @@ ExplicitHashKey overrides).
 
 from __future__ import annotations
 
+from typing import Final
+
 try:
     # CPython's own takes half the time of the way through OpenSSL's providers
     from _md5 import md5  # type: ignore[import-not-found]
 except ImportError:  # another interpreter, or one built without it
     from hashlib import md5
 
-HASH_KEY_MAX = 2**128 - 1
+HASH_KEY_MAX: Final = 2**128 - 1
 # Enough to tell one key from another, and to confirm a suspect; nothing to find a key out by.
-HASH_KEY_DIGITS_SHOWN = 8
+HASH_KEY_DIGITS_SHOWN: Final = 8
 
 
 def hash_key_of(partition_key: str, explicit_hash_key: str | None = None) -> int:

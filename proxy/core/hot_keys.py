@@ -14,18 +14,18 @@ Source: Misra, Gries, "Finding repeated elements", 1982.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from proxy.core.limits import SECOND_NS
 
 # Whatever meets more than one in 64 of the troubles is remembered for certain.
-KEYS_MAX = 64
-HALF_LIFE_NS = 60 * SECOND_NS
+KEYS_MAX: Final = 64
+HALF_LIFE_NS: Final = 60 * SECOND_NS
 # Counts of an hour ago are 60 halvings away: nothing is left of any count that fits a day.
-HALVINGS_MAX = 64
+HALVINGS_MAX: Final = 64
 # Below these a count tells nothing.
-TROUBLES_MIN = 100
-SHARE_MIN = 0.02
+TROUBLES_MIN: Final = 100
+SHARE_MIN: Final = 0.02
 
 
 class HotKey(NamedTuple):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from enum import Enum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from proxy.core.rate_control import FixedRate, Traffic
 
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from proxy.core.rate_control import RateControl
     from proxy.core.token_bucket import ShardLimit
 
-NANOSECONDS_PER_MS = 1_000_000
-UTILIZATION_SPAN_NS = 1_000_000_000  # over which it is measured
+NANOSECONDS_PER_MS: Final = 1_000_000
+UTILIZATION_SPAN_NS: Final = 1_000_000_000  # over which it is measured
 # How long a probe's answer is waited for: longer than a service that is well takes, and no lane is stuck for long by a
 # request that fails.
-PROBE_WAIT_NS = 250_000_000
+PROBE_WAIT_NS: Final = 250_000_000
 
 
 class Place(Enum):

@@ -10,7 +10,7 @@ An illegal move raises and changes nothing.
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from proxy.core.counters import StreamCounters
 from proxy.core.limits import SECOND_NS
@@ -21,7 +21,9 @@ if TYPE_CHECKING:
     from proxy.core.buffer import Buffer
 
 # Looked up once: Python 3.11 finds a member of an Enum by way of its metaclass, several times for each record.
-_QUEUED, _IN_FLIGHT, _ACKNOWLEDGED = State.QUEUED, State.IN_FLIGHT, State.ACKNOWLEDGED
+_QUEUED: Final = State.QUEUED
+_IN_FLIGHT: Final = State.IN_FLIGHT
+_ACKNOWLEDGED: Final = State.ACKNOWLEDGED
 
 
 class IllegalMoveError(Exception):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from proxy.core.rate_control import AdaptiveRate
 
@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 
 from proxy.core.ordering import Ordering
 
-MILLISECOND_NS = 1_000_000
-SECOND_NS = 1_000_000_000
-KIB = 1024
-MIB = 1024 * 1024
+MILLISECOND_NS: Final = 1_000_000
+SECOND_NS: Final = 1_000_000_000
+KIB: Final = 1024
+MIB: Final = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,14 +16,14 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_left, bisect_right
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from proxy.core.shard_map import Shard
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-_SHARD_OF_MESSAGE = re.compile(r"\bfor shard (shardId-\d{1,20})\b")
+_SHARD_OF_MESSAGE: Final = re.compile(r"\bfor shard (shardId-\d{1,20})\b")
 
 
 class ObservedShards:

@@ -18,7 +18,7 @@ Must never know: sockets, tasks, wire formats.
 from __future__ import annotations
 
 from enum import IntEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 # A queued record with its key queue, dict entries, call and the transport's request: measured with a full buffer of
 # 200-byte records, each with a key and a connection of its own share (see ARCHITECTURE.md, "Bounds").
-RECORD_OVERHEAD_BYTES = 1024
+RECORD_OVERHEAD_BYTES: Final = 1024
 
 
 class State(IntEnum):
@@ -54,7 +54,7 @@ MOVES: dict[State, frozenset[State]] = {
 }
 
 # Looked up once: Python 3.11 finds a member of an Enum by way of its metaclass, several times for each record.
-_QUEUED = State.QUEUED
+_QUEUED: Final = State.QUEUED
 
 
 class Record:

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from collections import deque
 from heapq import heappop, heappush
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from proxy.core.lane import Place
 from proxy.core.limits import MILLISECOND_NS
@@ -33,7 +33,9 @@ if TYPE_CHECKING:
     from proxy.core.record import Record
 
 # Looked up once: Python 3.11 finds a member of an Enum by way of its metaclass, several times for each record.
-_IDLE, _TURNS, _WAITING = Place.IDLE, Place.TURNS, Place.WAITING
+_IDLE: Final = Place.IDLE
+_TURNS: Final = Place.TURNS
+_WAITING: Final = Place.WAITING
 
 
 class LaneSchedule:

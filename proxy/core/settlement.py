@@ -16,7 +16,7 @@ Must never know: when anything is sent.
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from proxy.core import verdicts
 from proxy.core.batch import Failure, Written
@@ -42,11 +42,12 @@ if TYPE_CHECKING:
     from proxy.core.verdicts import Verdict
 
 # Looked up once: Python 3.11 finds a member of an Enum by way of its metaclass, several times for each record.
-_QUEUED, _IN_FLIGHT = State.QUEUED, State.IN_FLIGHT
+_QUEUED: Final = State.QUEUED
+_IN_FLIGHT: Final = State.IN_FLIGHT
 
 # A shard that is at its limit refuses all that comes after: where it took one of the last records, it is not. A lane
 # with fewer records in a request has nothing else to tell.
-TAIL_OF_TROUBLE = 3
+TAIL_OF_TROUBLE: Final = 3
 
 
 class Settlement:

@@ -13,8 +13,10 @@ Source: the generic cell rate algorithm (ITU-T I.371); the Kinesis limits per sh
 
 from __future__ import annotations
 
-NANOSECONDS = 1_000_000_000
-MS_PER_SECOND = 1000
+from typing import Final
+
+NANOSECONDS: Final = 1_000_000_000
+MS_PER_SECOND: Final = 1000
 
 
 class TokenBucket:

@@ -15,26 +15,27 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
+from typing import Final
 
-CONNECT_FAILED = "ConnectFailed"
-CREDENTIALS_UNAVAILABLE = "CredentialsUnavailable"
-REQUEST_TIMEOUT = "RequestTimeout"
-CONNECTION_RESET = "ConnectionReset"
-MALFORMED_RESPONSE = "MalformedResponse"
-WRONG_RESULT_COUNT = "WrongResultCount"
-SHUTTING_DOWN = "ShuttingDown"
+CONNECT_FAILED: Final = "ConnectFailed"
+CREDENTIALS_UNAVAILABLE: Final = "CredentialsUnavailable"
+REQUEST_TIMEOUT: Final = "RequestTimeout"
+CONNECTION_RESET: Final = "ConnectionReset"
+MALFORMED_RESPONSE: Final = "MalformedResponse"
+WRONG_RESULT_COUNT: Final = "WrongResultCount"
+SHUTTING_DOWN: Final = "ShuttingDown"
 # a status without a code
-REQUEST_TOO_LARGE = "RequestTooLarge"
-TOO_MANY_REQUESTS = "TooManyRequests"
-BAD_GATEWAY = "BadGateway"
-SERVICE_UNAVAILABLE = "ServiceUnavailable"
-GATEWAY_TIMEOUT = "GatewayTimeout"
+REQUEST_TOO_LARGE: Final = "RequestTooLarge"
+TOO_MANY_REQUESTS: Final = "TooManyRequests"
+BAD_GATEWAY: Final = "BadGateway"
+SERVICE_UNAVAILABLE: Final = "ServiceUnavailable"
+GATEWAY_TIMEOUT: Final = "GatewayTimeout"
 
-THROUGHPUT_EXCEEDED = "ProvisionedThroughputExceededException"
-INTERNAL_FAILURE = "InternalFailure"
+THROUGHPUT_EXCEEDED: Final = "ProvisionedThroughputExceededException"
+INTERNAL_FAILURE: Final = "InternalFailure"
 
-STATUS_REQUEST_TOO_LARGE = 413
-STATUS_TOO_MANY_REQUESTS = 429
+STATUS_REQUEST_TOO_LARGE: Final = 413
+STATUS_TOO_MANY_REQUESTS: Final = 429
 
 
 class Scope(Enum):
@@ -67,12 +68,12 @@ class Verdict:
         return self.expired_as == THROUGHPUT_EXCEEDED
 
 
-_SHARD_THROTTLED = Verdict(retry=True, scope=Scope.SHARD, expired_as=THROUGHPUT_EXCEEDED)
-_SHARD_ILL = Verdict(retry=True, scope=Scope.SHARD)
-_STREAM_THROTTLED = Verdict(retry=True, scope=Scope.STREAM, expired_as=THROUGHPUT_EXCEEDED)
-_STREAM_ILL = Verdict(retry=True, scope=Scope.STREAM)
-_RECORD_REFUSED = Verdict(retry=False, scope=Scope.RECORD)
-_STREAM_REFUSED = Verdict(retry=False, scope=Scope.STREAM)
+_SHARD_THROTTLED: Final = Verdict(retry=True, scope=Scope.SHARD, expired_as=THROUGHPUT_EXCEEDED)
+_SHARD_ILL: Final = Verdict(retry=True, scope=Scope.SHARD)
+_STREAM_THROTTLED: Final = Verdict(retry=True, scope=Scope.STREAM, expired_as=THROUGHPUT_EXCEEDED)
+_STREAM_ILL: Final = Verdict(retry=True, scope=Scope.STREAM)
+_RECORD_REFUSED: Final = Verdict(retry=False, scope=Scope.RECORD)
+_STREAM_REFUSED: Final = Verdict(retry=False, scope=Scope.STREAM)
 
 VERDICTS: dict[str, Verdict] = {
     THROUGHPUT_EXCEEDED: _SHARD_THROTTLED,
@@ -130,7 +131,7 @@ VERDICTS: dict[str, Verdict] = {
     "ValidationException": _RECORD_REFUSED,
 }
 
-UNKNOWN_CODE = Verdict(retry=True, scope=Scope.STREAM)
+UNKNOWN_CODE: Final = Verdict(retry=True, scope=Scope.STREAM)
 
 
 def verdict_of(code: str, status: int = 0) -> Verdict:

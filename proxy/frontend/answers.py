@@ -14,66 +14,26 @@ Must never know: HTTP, sockets, queues.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-import msgspec
+from typing import TYPE_CHECKING, Final
 
 from proxy.core.record import State
+from proxy.frontend.outputs import PutRecordOutput, PutRecordsOutput, Refusal, Result
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from proxy.core.record import Record
+    from proxy.frontend.outputs import Answer
 
 # Looked up once: Python 3.11 finds a member of an Enum by way of its metaclass, several times for each record.
-_ACKNOWLEDGED = State.ACKNOWLEDGED
+_ACKNOWLEDGED: Final = State.ACKNOWLEDGED
 
 # The errors that the service gives to single records of a PutRecords; every other one it gives to the whole request.
-PER_RECORD_CODES = frozenset({"ProvisionedThroughputExceededException", "InternalFailure"})
+PER_RECORD_CODES: Final = frozenset({"ProvisionedThroughputExceededException", "InternalFailure"})
 
 # What an answer and each of its results hold in memory, texts of errors apart.
-_ANSWER_BYTES = 256
-_RESULT_BYTES = 320
-
-
-class Refusal(msgspec.Struct, frozen=True, gc=False):
-    """An error as the answer of a whole call.
-
-    Args:
-        code: of the service's, or upstream's own.
-        message: None where there is none.
-        retry_after_ms: when to come again; 0 says nothing.
-    """
-
-    code: str
-    message: str | None = None
-    retry_after_ms: int = 0
-
-
-class PutRecordOutput(msgspec.Struct, omit_defaults=True, gc=False):
-    """What a PutRecord is answered, in the wire's names."""
-
-    ShardId: str | None
-    SequenceNumber: str | None
-    EncryptionType: str | None = None
-
-
-class _Result(msgspec.Struct, omit_defaults=True, gc=False):
-    SequenceNumber: str | None = None
-    ShardId: str | None = None
-    ErrorCode: str | None = None
-    ErrorMessage: str | None = None
-
-
-class PutRecordsOutput(msgspec.Struct, omit_defaults=True, gc=False):
-    """What a PutRecords is answered, in the wire's names."""
-
-    FailedRecordCount: int
-    Records: list[_Result]
-    EncryptionType: str | None = None
-
-
-Answer = PutRecordOutput | PutRecordsOutput | Refusal
+_ANSWER_BYTES: Final = 256
+_RESULT_BYTES: Final = 320
 
 
 def answer_of_put_record(records: Sequence[Record]) -> PutRecordOutput | Refusal:
@@ -114,7 +74,7 @@ def bytes_of(answer: Answer) -> int:
     return _ANSWER_BYTES + _RESULT_BYTES * len(answer.Records) + 4 * texts
 
 
-def _result_of(record: Record) -> _Result:
+def _result_of(record: Record) -> Result:
     if record.state is _ACKNOWLEDGED:
-        return _Result(record.sequence_number, record.shard_id)
-    return _Result(ErrorCode=record.error_code or "InternalFailure", ErrorMessage=record.error_message)
+        return Result(record.sequence_number, record.shard_id)
+    return Result(ErrorCode=record.error_code or "InternalFailure", ErrorMessage=record.error_message)

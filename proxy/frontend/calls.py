@@ -37,7 +37,7 @@ Must never know: HTTP, how records travel upstream.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 from proxy.core.limits import SECOND_NS
 from proxy.frontend.answers import bytes_of, tells_of_a_written_record
@@ -47,15 +47,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from proxy.core.record import Record
-    from proxy.frontend.answers import Answer
     from proxy.frontend.counters import FrontendCounters
     from proxy.frontend.identity import Identity
+    from proxy.frontend.outputs import Answer
     from proxy.kinesis.http import Request
 
 ContextT = TypeVar("ContextT")
 
 # A call's own memory beside its answer's: objects and identity.
-_CALL_BYTES = 1024
+_CALL_BYTES: Final = 1024
 
 
 class Withdrawer(Protocol):

@@ -5,22 +5,24 @@ Must never know: prometheus, names of metric families.
 
 from __future__ import annotations
 
+from typing import Final
+
 from proxy.core.counters import LATENCY_BOUNDS_SECONDS, Histogram
 from proxy.kinesis.operations import KNOWN_OPERATIONS
 
 # The label of every request that names no operation of the service: labels come from closed lists, never from callers.
-UNKNOWN_OPERATION = "unknown"
+UNKNOWN_OPERATION: Final = "unknown"
 
-INVALID = "invalid"
-DENIED = "denied"
-DRAINING = "draining"
-INTERNAL_FAILURE = "internal_failure"
-REASON_OF_CODE = {
+INVALID: Final = "invalid"
+DENIED: Final = "denied"
+DRAINING: Final = "draining"
+INTERNAL_FAILURE: Final = "internal_failure"
+REASON_OF_CODE: Final = {
     "ProvisionedThroughputExceededException": "throughput_exceeded",
     "LimitExceededException": "limit_exceeded",
     "InternalFailure": INTERNAL_FAILURE,
 }
-REJECTION_REASONS = (INVALID, DENIED, DRAINING, *REASON_OF_CODE.values())
+REJECTION_REASONS: Final = (INVALID, DENIED, DRAINING, *REASON_OF_CODE.values())
 
 
 class FrontendCounters:

@@ -12,16 +12,16 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 import structlog
 
 from proxy.core.limits import SECOND_NS
-from proxy.frontend.answers import Refusal
 from proxy.frontend.authentication import require_stream_of_put, require_streams_of_request
 from proxy.frontend.calls import Calls, UndeliveredLimits
 from proxy.frontend.counters import DENIED, DRAINING, INVALID, UNKNOWN_OPERATION, FrontendCounters
 from proxy.frontend.identity import identity_of
+from proxy.frontend.outputs import Refusal
 from proxy.frontend.puts import ForwardAlone, PutPath
 from proxy.kinesis.errors import (
     ERRORS,
@@ -49,27 +49,27 @@ from proxy.log import Occasional
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from proxy.frontend.answers import Answer
     from proxy.frontend.authentication import Authentication
     from proxy.frontend.keys import InboundKey
+    from proxy.frontend.outputs import Answer
     from proxy.frontend.puts import RecordQueue
     from proxy.kinesis.codecs import Codec
     from proxy.kinesis.http import Request
     from proxy.kinesis.put_inputs import PutRecordInput
 
-log = structlog.get_logger(__name__)
+log: Final = structlog.get_logger(__name__)
 
-PUT_RECORD = "PutRecord"
-PUT_RECORDS = "PutRecords"
-PUTS = frozenset({PUT_RECORD, PUT_RECORDS})
-_DEFECT = Refusal(InternalFailure.code)
-_SHUTTING_DOWN = Refusal(InternalFailure.code, "The proxy is shutting down.")
+PUT_RECORD: Final = "PutRecord"
+PUT_RECORDS: Final = "PutRecords"
+PUTS: Final = frozenset({PUT_RECORD, PUT_RECORDS})
+_DEFECT: Final = Refusal(InternalFailure.code)
+_SHUTTING_DOWN: Final = Refusal(InternalFailure.code, "The proxy is shutting down.")
 # Of a reply that reaches nobody, as nginx writes it into its log.
-_STATUS_CLIENT_GONE = 499
-_STATUS_FAULT = 500
-REPEATED_EVENT_INTERVAL_NS = 10 * SECOND_NS
+_STATUS_CLIENT_GONE: Final = 499
+_STATUS_FAULT: Final = 500
+REPEATED_EVENT_INTERVAL_NS: Final = 10 * SECOND_NS
 # Operations that no setting lets through, each with the reason that its caller is told.
-NEVER_FORWARDED = {
+NEVER_FORWARDED: Final = {
     "SubscribeToShard": (
         "SubscribeToShard is answered by a stream of events that lasts minutes, and the proxy carries whole answers "
         "only: send it to the service's own endpoint, or read with GetRecords."

@@ -15,7 +15,7 @@ import os
 from base64 import b64encode
 from http import HTTPStatus
 from itertools import count
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from proxy.kinesis.codecs import CBOR, JSON
 from proxy.kinesis.errors import SerializationException, UnknownOperationException
@@ -28,12 +28,12 @@ if TYPE_CHECKING:
     from proxy.kinesis.http import Request
 
 # In milliseconds; the SDKs that know it (JavaScript, Rust, recent boto3) read it on errors.
-RETRY_AFTER = "x-amz-retry-after"
-REQUEST_ID = "x-amzn-RequestId"
-_PLAIN_JSON = "application/json"
+RETRY_AFTER: Final = "x-amz-retry-after"
+REQUEST_ID: Final = "x-amzn-RequestId"
+_PLAIN_JSON: Final = "application/json"
 
-_SERVICE = "Kinesis_20131202"
-_OPERATION_OF_TARGET = {f"{_SERVICE}.{operation}": operation for operation in KNOWN_OPERATIONS}
+_SERVICE: Final = "Kinesis_20131202"
+_OPERATION_OF_TARGET: Final = {f"{_SERVICE}.{operation}": operation for operation in KNOWN_OPERATIONS}
 
 
 class NotKinesis(Exception):  # noqa: N818 - a finding that carries its own answer, not an error of the service
@@ -166,11 +166,11 @@ def _lines(codec: Codec) -> str:
 
 
 # A request's id is a number in a frame that is drawn once per process: unique, without entropy for each request.
-_frame = os.urandom(8).hex()
-_REQUEST_ID_HEAD = f"{_frame[:8]}-{_frame[8:12]}-4{_frame[12:15]}-8{os.urandom(2).hex()[:3]}-"
+_frame: Final = os.urandom(8).hex()
+_REQUEST_ID_HEAD: Final = f"{_frame[:8]}-{_frame[8:12]}-4{_frame[12:15]}-8{os.urandom(2).hex()[:3]}-"
 # 57 bytes are 76 characters without padding; with the number's 12 hexadecimal digits the id decodes to 66 bytes.
-_EXTENDED_ID_HEAD = b64encode(os.urandom(57)).decode()
-_request_number = count(1)
+_EXTENDED_ID_HEAD: Final = b64encode(os.urandom(57)).decode()
+_request_number: Final = count(1)
 
 
 def _identity_lines() -> str:

@@ -16,7 +16,7 @@ from __future__ import annotations
 import re
 import string
 from base64 import b64encode
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
@@ -33,20 +33,20 @@ from proxy.kinesis.validation import blob_bytes
 if TYPE_CHECKING:
     from proxy.kinesis.codecs import Codec
 
-_QUOTES_PER_MEMBER = 4
-_QUOTES_PER_NAME = 2
+_QUOTES_PER_MEMBER: Final = 4
+_QUOTES_PER_NAME: Final = 2
 # What the fast path meets in a body that is not plain.
-_NOT_PLAIN = (msgspec.MsgspecError, ValueError, KeyError, TypeError, RecursionError)
+_NOT_PLAIN: Final = (msgspec.MsgspecError, ValueError, KeyError, TypeError, RecursionError)
 # The last character before the padding carries bits beyond the data; they must be zero.
-_LAST_BEFORE_PADS = {1: frozenset("AEIMQUYcgkosw048"), 2: frozenset("AQgw")}
-_BASE64_DIGITS = (string.ascii_letters + string.digits + "+/").encode()
+_LAST_BEFORE_PADS: Final = {1: frozenset("AEIMQUYcgkosw048"), 2: frozenset("AQgw")}
+_BASE64_DIGITS: Final = (string.ascii_letters + string.digits + "+/").encode()
 
-_is_hash_key = re.compile(HASH_KEY_PATTERN, re.ASCII).fullmatch
-_is_sequence_number = re.compile(SEQUENCE_NUMBER_PATTERN, re.ASCII).fullmatch
+_is_hash_key: Final = re.compile(HASH_KEY_PATTERN, re.ASCII).fullmatch
+_is_sequence_number: Final = re.compile(SEQUENCE_NUMBER_PATTERN, re.ASCII).fullmatch
 
 
-_decode_put_record = msgspec.json.Decoder(PutRecordInput).decode
-_decode_put_records = msgspec.json.Decoder(PutRecordsInput).decode
+_decode_put_record: Final = msgspec.json.Decoder(PutRecordInput).decode
+_decode_put_records: Final = msgspec.json.Decoder(PutRecordsInput).decode
 
 
 def parse_put_record(body: bytes, codec: Codec = JSON) -> PutRecordInput:

@@ -19,7 +19,7 @@ Must never know: operations, streams, upstreams.
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING, Final, Protocol, cast
 
 import httptools
 import structlog
@@ -35,18 +35,18 @@ if TYPE_CHECKING:
     from proxy.transport.exchanges import Exchanges
     from proxy.transport.limits import HttpLimits
 
-log = structlog.get_logger(__name__)
+log: Final = structlog.get_logger(__name__)
 
-_BEGINNING = b"POST / HTTP/1.1\r\n"
-_END_OF_HEAD = b"\r\n\r\n"
+_BEGINNING: Final = b"POST / HTTP/1.1\r\n"
+_END_OF_HEAD: Final = b"\r\n\r\n"
 # aiohttp's limit on one line; a head that is no longer has none that is.
-_HEAD_BYTES_MAX = 8190
+_HEAD_BYTES_MAX: Final = 8190
 # A body that trickles in would be held as more objects than bytes.
-_PIECES_MAX = 1024
-_TIMED_OUT = Reply(408, b"")
+_PIECES_MAX: Final = 1024
+_TIMED_OUT: Final = Reply(408, b"")
 # Ends of a head.
-_KEEP = b"\r\n"
-_CLOSE = b"Connection: close\r\n\r\n"
+_KEEP: Final = b"\r\n"
+_CLOSE: Final = b"Connection: close\r\n\r\n"
 
 
 class Host(Protocol):

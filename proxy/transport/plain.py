@@ -9,20 +9,20 @@ Must never know: connections, what is done with a request.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import TypeVar, overload
+from typing import Final, TypeVar, overload
 
 T = TypeVar("T")
 
 # What a header may not ask for; `connection` may ask for what it gets anyway.
-_UNUSUAL = frozenset({"transfer-encoding", "expect", "upgrade", "te", "trailer"})
-BLANKS = b" \t"
-_CONNECTION = "connection"
-CONTENT_LENGTH = "content-length"
+_UNUSUAL: Final = frozenset({"transfer-encoding", "expect", "upgrade", "te", "trailer"})
+BLANKS: Final = b" \t"
+_CONNECTION: Final = "connection"
+CONTENT_LENGTH: Final = "content-length"
 # Without these aiohttp's parser takes a request otherwise, or not at all.
-_NEEDED = {"host", CONTENT_LENGTH}
+_NEEDED: Final = {"host", CONTENT_LENGTH}
 # As handlers spell them.
-_ASKED_FOR = ("X-Amz-Target", "Content-Type", "Authorization")
-_HEADERS_MAX = 128
+_ASKED_FOR: Final = ("X-Amz-Target", "Content-Type", "Authorization")
+_HEADERS_MAX: Final = 128
 
 
 class Message:
@@ -74,7 +74,7 @@ class Shape:
                 self.index[text] = self.index[text.lower()]
 
 
-NO_SHAPE = Shape(())
+NO_SHAPE: Final = Shape(())
 NO_HEADERS: Mapping[str, str] = {}
 
 

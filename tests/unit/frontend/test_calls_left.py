@@ -6,7 +6,8 @@ import gc
 import sys
 
 from proxy.core.record import Record, State
-from proxy.frontend.answers import PutRecordsOutput, answer_of_put_records, bytes_of
+from proxy.frontend.answers import answer_of_put_records, bytes_of
+from proxy.frontend.outputs import PutRecordsOutput
 from tests.unit.frontend.call_bench import CLIENT_GONE, SECOND_NS, Bench, attempt_of, signed, turns
 from tests.unit.frontend.frontend_fakes import put_record_request, put_records_request
 
