@@ -67,6 +67,8 @@ compile: $(INSTALLED)
 	@rm -rf $(COMPILED)/tests && mkdir -p $(COMPILED)
 	@git ls-files -z --cached --others --exclude-standard | \
 	    tar --create --null --ignore-failed-read --files-from - | tar --extract --directory $(COMPILED)
+	@for installed in $(wildcard tests/servers/.venv tests/servers/node_modules tests/benchmarks/peers/.venv); do \
+	    ln -sfn $(CURDIR)/$$installed $(COMPILED)/$$installed; done
 	@test -e $(COMPILED)/compiled || { echo 'Compiling into $(COMPILED) ...' && cd $(COMPILED) && \
 	    HATCH_BUILD_HOOKS_ENABLE=1 $(CURDIR)/$(BIN)/python -m hatchling build --target wheel >/dev/null && touch compiled; }
 
