@@ -61,9 +61,12 @@ NEAR_SHARE = 0.8
 USE_WANTED = 0.98
 MODEST = (50.0, 100.0, 150.0)  # what senders want that need less than their share, in thousandths of the limit
 GREEDY = 3  # senders that want all
+STRAY_RATIOS = (0.01, 0.05, 0.1)  # of the records, throttled at random
+STRAY_SENDERS = (1, 4, 16)
+SHUFFLED_SENDERS = (4, 16, 64)
 
 
-Key = tuple[str, str, str, str, int, int]
+Key = tuple[str, str, str, str, int, int, float]
 Rows = dict[Key, dict[str, float]]
 
 
@@ -77,12 +80,13 @@ class Case:
     load: str
     senders: int
     changed: int = 0  # senders that leave
+    stray_ratio: float = 0.0
     seed: int = 1
 
     @property
     def key(self) -> Key:
         """What the runs of several seeds have in common."""
-        return (self.table, self.law, self.service, self.load, self.senders, self.changed)
+        return (self.table, self.law, self.service, self.load, self.senders, self.changed, self.stray_ratio)
 
     @property
     def title(self) -> str:
@@ -99,18 +103,33 @@ def cases(seeds: int) -> list[Case]:
                 found += [Case("cold", law, service, load, n, seed=seed) for law in LAWS for n in SENDERS]
                 found.append(Case("demands", "adaptive", service, load, len(MODEST) + GREEDY, seed=seed))
                 found += [Case("newcomer", "adaptive", service, load, n + 1, seed=seed) for n in NEWCOMERS]
-                found += [Case("departure", "adaptive", service, load, n, gone, seed) for n, gone in DEPARTURES]
+                found += [Case("departure", "adaptive", service, load, n, gone, seed=seed) for n, gone in DEPARTURES]
+                found += [
+                    Case("stray", "adaptive", service, load, n, stray_ratio=ratio, seed=seed)
+                    for ratio, n in product(STRAY_RATIOS, STRAY_SENDERS)
+                ]
+            found += [Case("shuffled", "adaptive", service, "records", n, seed=seed) for n in SHUFFLED_SENDERS]
     return sorted(found, key=lambda case: (case.law != "adaptive", case.table, -case.senders))
 
 
 def play(case: Case) -> dict[str, float]:
     """Run one case and return its figures."""
-    return {"cold": _cold, "newcomer": _newcomer, "departure": _departure, "demands": _demands}[case.table](case)
+    plays = {"newcomer": _newcomer, "departure": _departure, "demands": _demands}
+    return plays.get(case.table, _cold)(case)
 
 
 def _simulate(case: Case, demands: Sequence[Demand], seconds: int) -> Simulation:
-    limits = StreamLimits(rate_control=LAWS[case.law])
-    return Simulation(Sharing(demands, SERVICES[case.service], LOADS[case.load], seconds, case.seed, limits)).run()
+    sharing = Sharing(
+        demands,
+        SERVICES[case.service],
+        LOADS[case.load],
+        seconds,
+        case.seed,
+        StreamLimits(rate_control=LAWS[case.law]),
+        case.stray_ratio,
+        shuffled=case.table == "shuffled",
+    )
+    return Simulation(sharing).run()
 
 
 def _cold(case: Case) -> dict[str, float]:
@@ -219,7 +238,15 @@ def main() -> None:
         rows = {key: _mean(figures) for key, figures in found.items()}
         document = {"rows": [[*key, figures] for key, figures in rows.items()], "trace": traced.result()}
     RESULTS.write_text(json.dumps(document), encoding="utf-8")
-    for table in (_introduction(options.seeds), _cold_table(rows), *_change_tables(rows), _demands_table(rows)):
+    tables = (
+        _introduction(options.seeds),
+        _cold_table(rows),
+        *_change_tables(rows),
+        _demands_table(rows),
+        _stray_table(rows),
+        _shuffled_table(rows),
+    )
+    for table in tables:
         sys.stdout.write("\n".join(table) + "\n\n")
 
 
@@ -247,7 +274,7 @@ def _cold_table(rows: Rows) -> list[str]:
     ]
     for service, load in product(SERVICES, LOADS):
         for n in SENDERS:
-            cells = " | ".join(_three(rows["cold", law, service, load, n, 0]) for law in LAWS)
+            cells = " | ".join(_three(rows["cold", law, service, load, n, 0, 0.0]) for law in LAWS)
             table.append(f"| {service} | {load} | {n} | {cells} |")
     return table
 
@@ -262,11 +289,11 @@ def _change_tables(rows: Rows) -> Iterable[list[str]]:
     departure += _head("service", "bound by", "senders", f"use {USE_WANTED} again after, s", *what)
     for service, load in product(SERVICES, LOADS):
         for n in NEWCOMERS:
-            row = rows["newcomer", "adaptive", service, load, n + 1, 0]
+            row = rows["newcomer", "adaptive", service, load, n + 1, 0, 0.0]
             measured = f"{row['seconds']:.0f} | {row['share']:.2f} | {_three(row)}"
             newcomer.append(f"| {service} | {load} | {n} + 1 | {measured} |")
         for n, gone in DEPARTURES:
-            row = rows["departure", "adaptive", service, load, n, gone]
+            row = rows["departure", "adaptive", service, load, n, gone, 0.0]
             departure.append(f"| {service} | {load} | {n} - {gone} | {row['seconds']:.0f} | {_three(row)} |")
     yield newcomer
     yield departure
@@ -280,9 +307,33 @@ def _demands_table(rows: Rows) -> list[str]:
         *_head("service", "bound by", "modest, least", "greedy, least", "greedy, most", "use", "throttled"),
     ]
     for service, load in product(SERVICES, LOADS):
-        row = rows["demands", "adaptive", service, load, len(MODEST) + GREEDY, 0]
+        row = rows["demands", "adaptive", service, load, len(MODEST) + GREEDY, 0, 0.0]
         parts = f"{row['least_modest']:.3f} | {row['least_greedy']:.2f} | {row['most_greedy']:.2f}"
         table.append(f"| {service} | {load} | {parts} | {row['use']:.3f} | {row['throttled']:.2%} |")
+    return table
+
+
+def _stray_table(rows: Rows) -> list[str]:
+    most = "most there is"  # no sender sends more than the limit, and so much of it comes back
+    table = [
+        f"**Throttles at random**, from a cold start, {SETTLED_SECONDS} to {SETTLED_SECONDS + MEASURED_SECONDS} s",
+        "",
+        *_head("service", "bound by", "at random", "senders", most, "use", "throttled", "fairness"),
+    ]
+    for service, load, ratio, n in product(SERVICES, LOADS, STRAY_RATIOS, STRAY_SENDERS):
+        row = rows["stray", "adaptive", service, load, n, 0, ratio]
+        table.append(f"| {service} | {load} | {ratio:.0%} | {n} | {min(1, n * (1 - ratio)):.2f} | {_three(row)} |")
+    return table
+
+
+def _shuffled_table(rows: Rows) -> list[str]:
+    table = [
+        "**A service that judges the records of a request in another order than that of its answer**: at worst",
+        "",
+        *_head("service", "senders", "use", "throttled", "fairness"),
+    ]
+    for service, n in product(SERVICES, SHUFFLED_SENDERS):
+        table.append(f"| {service} | {n} | {_three(rows['shuffled', 'adaptive', service, 'records', n, 0, 0.0])} |")
     return table
 
 

@@ -97,6 +97,8 @@ class Sharing:
         seconds: how long the run is.
         seed: of all dice.
         limits: of every sender.
+        stray_ratio: share of the records that the service throttles at random, whatever its limit.
+        shuffled: whether the service judges the records of a request in another order than that of its answer.
     """
 
     demands: Sequence[Demand]
@@ -105,6 +107,8 @@ class Sharing:
     seconds: int = 120
     seed: int = 1
     limits: StreamLimits = field(default_factory=StreamLimits)
+    stray_ratio: float = 0.0
+    shuffled: bool = False
 
     @property
     def limit_per_second(self) -> float:
@@ -249,9 +253,17 @@ class Simulation:
 
     def _serve(self, sender: Sender, batch: Batch) -> None:
         """Decide about each record as the request reaches the service."""
-        take, now_ns = self._service.take, self._now_ns
-        results: list[Result] = [TAKEN if take(record.size_bytes, now_ns) else THROTTLED for record in batch.records]
-        self._at(now_ns + self._one_way_ns(), partial(self._answer, sender, batch, results))
+        results: list[Result] = [TAKEN if self._takes(record) else THROTTLED for record in batch.records]
+        if self.sharing.shuffled:
+            self._random.shuffle(results)
+        self._at(self._now_ns + self._one_way_ns(), partial(self._answer, sender, batch, results))
+
+    def _takes(self, record: Record) -> bool:
+        """Whether a record is taken; what is throttled at random does not count against the limit."""
+        stray_ratio = self.sharing.stray_ratio
+        if stray_ratio and self._random.random() < stray_ratio:
+            return False
+        return self._service.take(record.size_bytes, self._now_ns)
 
     def _answer(self, sender: Sender, batch: Batch, results: list[Result]) -> None:
         second = (self._now_ns - self._begin_ns) // SECOND_NS
