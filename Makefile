@@ -58,7 +58,9 @@ test: $(INSTALLED) ## run the tests (ARGS="-k name" selects); a server or SDK th
 	@$(BIN)/python -m pytest -q $(ARGS)
 
 .PHONY: compiled
-compiled: compile ## compile the hot path with mypyc, and run its tests so (needs a C compiler; ARGS="-k name" selects)
+compiled: $(INSTALLED) ## compile the hot path with mypyc, and run its tests so (needs a C compiler; ARGS="-k name" selects)
+	@$(MAKE) servers || test -z "$$CI"
+	@$(MAKE) compile
 	@cd $(COMPILED) && $(CURDIR)/$(BIN)/python -m pytest -q -m "not interpreted" $(COMPILED_TESTS) $(ARGS)
 
 .PHONY: compile
