@@ -7,10 +7,10 @@ import asyncio
 import pytest
 import uvloop
 
-from proxy.core.batch import Written
+from proxy.core.batch import Answer, Written
 from proxy.core.verdicts import CONNECTION_RESET
 from tests.support.aws_environment import use_static_credentials
-from tests.support.fault_server import FaultServer, reset_after_request
+from tests.support.fault_server import FaultServer, close_after_request, put_results, reset_after_request
 from tests.support.upstreams import batch_of, failed, opened
 
 PUTS = 200
@@ -28,6 +28,23 @@ def test_connections_that_are_reset_are_told_as_that() -> None:
         async with FaultServer(reset_after_request()) as server, opened(server.url, connections_max=8) as upstream:
             replies = await asyncio.gather(*(upstream.put(batch_of(40)) for _ in range(PUTS)))
         failures = [failed(reply) for reply in replies]
+        assert {(failure.code, failure.written) for failure in failures} == {(CONNECTION_RESET, Written.UNKNOWN)}
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(put())
+
+
+def test_open_connections_that_end_under_a_request_are_told_as_that() -> None:
+    """And the next request is served, on a new one."""
+    ends = [reset_after_request(), close_after_request()]
+
+    async def put() -> None:
+        behaviours = [behaviour for end in ends * 10 for behaviour in (put_results(), end)]
+        async with FaultServer(*behaviours) as server, opened(server.url, connections_max=1) as upstream:
+            replies = [await upstream.put(batch_of(40)) for _ in behaviours]
+            assert server.connections == len(behaviours) // 2
+        assert all(isinstance(reply, Answer) for reply in replies[::2])
+        failures = [failed(reply) for reply in replies[1::2]]
         assert {(failure.code, failure.written) for failure in failures} == {(CONNECTION_RESET, Written.UNKNOWN)}
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
