@@ -65,7 +65,7 @@ compiled: $(INSTALLED) ## compile the hot path with mypyc, and run its tests so 
 
 .PHONY: compile
 compile: $(INSTALLED)
-	@test -z "$$(find pyproject.toml proxy -name '*.[pt][yo]*' -newer $(COMPILED)/compiled 2>&1)" || rm -rf $(COMPILED)
+	@test -z "$$(find pyproject.toml proxy \( -name '*.py' -o -name '*.toml' \) -newer $(COMPILED)/compiled 2>&1)" || rm -rf $(COMPILED)
 	@rm -rf $(COMPILED)/tests && mkdir -p $(COMPILED)
 	@git ls-files -z --cached --others --exclude-standard | \
 	    tar --create --null --ignore-failed-read --files-from - | tar --extract --directory $(COMPILED)

@@ -1,8 +1,8 @@
 """The quick way for a request on a connection that is open: written in one piece, its response read where it arrives.
 
-Connections are aiohttp's: it resolves names, shakes hands, goes through HTTP proxies, counts, and keeps what is idle.
+Connections are aiohttp's: it resolves names, shakes hands, counts, and keeps what is idle.
 While a request of ours is out, its protocol is put aside and ours is told of what comes; then it is put back. A request
-through aiohttp's client costs three times as much, most of it for what a signed POST has no use for.
+through aiohttp's client costs twice as much, most of it for what a signed POST has no use for.
 
 Must never know: what request and response say.
 """

@@ -45,16 +45,17 @@ class Pool(aiohttp.TCPConnector):
 
     async def connect(self, req: ClientRequest, traces: list[Trace], timeout: ClientTimeout) -> Connection:  # noqa: ASYNC109 - aiohttp's name
         """Return a connection for aiohttp's client, and note under which key it will be kept."""
+        key = req.connection_key  # connecting through an HTTP proxy changes the request's
         connection = await super().connect(req, traces, timeout)
         if len(self._keys) >= KEYS_MAX:
             self._keys.clear()
-        self._keys[req.url] = req.connection_key
+        self._keys[req.url] = key
         return connection
 
     async def idle(self, url: URL) -> Connection | None:
         """Return an idle connection on which requests to a URL can be written as they are; None if there is none."""
         key = self._keys.get(url)
-        if key is None or (key.proxy is not None and not key.is_ssl):  # a proxy wants the whole URL, but in a tunnel
+        if key is None or key.proxy is not None:  # a proxy wants the whole URL
             return None
         return await self._get(key, [])
 

@@ -168,13 +168,14 @@ class SignedHttp:
             return Failure(CONNECT_FAILED, "the upstream is closed", Written.NOT_SENT)
         signed_at_seconds = self._signer.now()
         headers = self._signer.headers(endpoint.host, target, content_type, sending.content, credentials)
+        head = _head_of(headers, len(sending.content))
         connection = await self._pool.idle(endpoint.url) if len(sending.content) <= WRITE_BYTES_MAX else None
         if connection is None:
             response = await self._by_aiohttp(endpoint, headers, sending)
         else:
             limits = self._limits
             exchange = LeanExchange(connection, limits.response_bytes_max, limits.read_timeout_seconds)
-            response = await exchange.post(_head_of(headers, len(sending.content)), sending)
+            response = await exchange.post(head, sending)
         if response.status == HTTPStatus.OK:
             return HttpReply(HTTPStatus.OK, response.headers, response.content, None)
         failure = service_failure(response.status, response.headers, response.content)

@@ -218,10 +218,11 @@ async def test_http_proxy_of_the_environment_is_gone_through(monkeypatch: pytest
     async with FaultServer(put_results()) as server:
         monkeypatch.setenv("HTTP_PROXY", server.url)
         async with opened("http://kinesis.invalid:4567") as upstream:
-            assert isinstance(await upstream.put(batch_of(1)), Answer)
-        (request,) = server.requests
-    assert request.target == "http://kinesis.invalid:4567/"
-    assert request.headers["host"] == "kinesis.invalid:4567"
+            for _ in range(2):  # on a new connection, and on the one that is then open
+                assert isinstance(await upstream.put(batch_of(1)), Answer)
+        assert server.connections == 1
+        targets = [(request.target, request.headers["host"]) for request in server.requests]
+    assert targets == [("http://kinesis.invalid:4567/", "kinesis.invalid:4567")] * 2
 
 
 async def test_connections_are_reused() -> None:

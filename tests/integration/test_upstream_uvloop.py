@@ -10,7 +10,7 @@ import uvloop
 from proxy.core.batch import Answer, Written
 from proxy.core.verdicts import CONNECTION_RESET
 from tests.support.aws_environment import use_static_credentials
-from tests.support.fault_server import FaultServer, close_after_request, put_results, reset_after_request
+from tests.support.fault_server import TLS_IDENTITY, FaultServer, close_after_request, put_results, reset_after_request
 from tests.support.upstreams import batch_of, failed, opened
 
 PUTS = 200
@@ -46,6 +46,25 @@ def test_open_connections_that_end_under_a_request_are_told_as_that() -> None:
         assert all(isinstance(reply, Answer) for reply in replies[::2])
         failures = [failed(reply) for reply in replies[1::2]]
         assert {(failure.code, failure.written) for failure in failures} == {(CONNECTION_RESET, Written.UNKNOWN)}
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(put())
+
+
+def test_an_open_connection_is_used_again_behind_tls(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As all of them are in production; and what ends one is told as without TLS."""
+    monkeypatch.setenv("AWS_CA_BUNDLE", str(TLS_IDENTITY))
+
+    async def put() -> None:
+        behaviours = [put_results(), put_results(), put_results(), reset_after_request(), put_results()]
+        async with FaultServer(*behaviours, tls=True) as server, opened(server.url, connections_max=1) as upstream:
+            for _ in range(3):
+                assert isinstance(await upstream.put(batch_of(40)), Answer)
+            assert server.connections == 1
+            failure = failed(await upstream.put(batch_of(40)))
+            assert (failure.code, failure.written) == (CONNECTION_RESET, Written.UNKNOWN)
+            assert isinstance(await upstream.put(batch_of(40)), Answer)
+            assert server.connections == 2
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(put())
