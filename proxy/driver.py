@@ -21,6 +21,7 @@ from proxy.core.batch import Failure, Written
 from proxy.core.directory import Directory, account_of, region_of
 from proxy.core.hashing import shown_hash_key
 from proxy.core.limits import MILLISECOND_NS, SECOND_NS
+from proxy.core.record import tell_outcomes
 from proxy.core.verdicts import Scope
 from proxy.kinesis.errors import stream_not_found
 from proxy.log import Occasional
@@ -233,12 +234,9 @@ class Driver:
             summary = self._spawn(self._upstream.describe_stream_summary(stream.name, stream.arn))
             summary.add_done_callback(partial(self._summary_fetched, stream))
         self._report_keys(stream, now_ns)
-        for record in stream.take_settled():
-            if record.on_outcome is not None:
-                try:
-                    record.on_outcome(record)
-                except Exception as error:  # noqa: BLE001 - it must not cost other callers their outcome
-                    self._report_defect("caller_defect", stream, error, now_ns)
+        settled = stream.take_settled()
+        if settled:
+            tell_outcomes(settled, lambda error: self._report_defect("caller_defect", stream, error, now_ns))
         wake_at_ns = stream.next_wake_ns()
         if wake_at_ns is None:
             return

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from proxy.core.linked_list import Link
 from proxy.core.record import State
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from proxy.core.record import Record
 
 
-class KeyQueue:
+class KeyQueue(Link):
     """FIFO of one partition key, or of one record that has none.
 
     `lane` is the lane that lists the key as ready, or, while the key is muted, the lane that it was drained from.
@@ -37,6 +38,8 @@ class KeyQueue:
     )
 
     def __init__(self, key: object) -> None:
+        self.before = None
+        self.after = None
         self.key = key
         self.head: Record | None = None
         self.tail: Record | None = None

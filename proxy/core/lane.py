@@ -6,10 +6,10 @@ A lane knows its shard only by prediction. While a stream's shard map is unknown
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from enum import Enum
 from typing import TYPE_CHECKING, Final
 
+from proxy.core.linked_list import LinkedList
 from proxy.core.rate_control import FixedRate, Traffic
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ class Lane:
         self.shard_id = shard_id
         self.limit = limit
         self._rate = rate or FixedRate()
-        self.ready: OrderedDict[KeyQueue, None] = OrderedDict()
+        self.ready: LinkedList[KeyQueue] = LinkedList()
         self.ready_records = 0
         self.ready_bytes = 0
         self.place = Place.IDLE

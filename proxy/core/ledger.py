@@ -4,20 +4,23 @@ All moves of `proxy.core.record.State` are made here, so this file alone answers
 
     received = acknowledged + refused + expired + withdrawn + queued + in flight
 
-An illegal move raises and changes nothing.
+An illegal move raises and changes nothing. What a move may begin with is asked by identity: a table of moves, looked up
+by members of an Enum, took a tenth of a record's way.
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from typing import TYPE_CHECKING, Final
 
 from proxy.core.counters import StreamCounters
 from proxy.core.limits import SECOND_NS
-from proxy.core.record import MOVES, Record, State
+from proxy.core.linked_list import LinkedList
+from proxy.core.record import Record, State
 from proxy.core.verdicts import INTERNAL_FAILURE
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from proxy.core.buffer import Buffer
 
 # Looked up once: Python 3.11 finds a member of an Enum by way of its metaclass, several times for each record.
@@ -41,8 +44,8 @@ class Ledger:
 
     __slots__ = (
         "_buffer",
+        "_open",
         "_settled",
-        "_unsettled",
         "counters",
         "held_bytes",
         "in_flight_records",
@@ -52,7 +55,7 @@ class Ledger:
 
     def __init__(self, buffer: Buffer) -> None:
         self._buffer = buffer
-        self._unsettled: OrderedDict[Record, None] = OrderedDict()  # in order of arrival, hence of deadlines
+        self._open: LinkedList[Record] = LinkedList()  # in order of arrival, hence of deadlines
         self._settled: list[Record] = []
         self.counters = StreamCounters()
         self.queued_records = 0
@@ -68,11 +71,11 @@ class Ledger:
     @property
     def oldest(self) -> Record | None:
         """The open record that arrived first, whose deadline is therefore the next."""
-        return next(iter(self._unsettled), None)
+        return self._open.first
 
     def waiting(self) -> list[Record]:
         """Return the queued records, oldest first."""
-        return [record for record in self._unsettled if record.state is _QUEUED]
+        return [record for record in self._open if record.state is _QUEUED]
 
     def take_settled(self) -> list[Record]:
         """Return, once, the records whose outcome became final since the last call, in the order of their outcomes."""
@@ -84,34 +87,45 @@ class Ledger:
         self._buffer.take(record)
         self.held_bytes += record.held_bytes
         record.deadline_at_ns = deadline_at_ns
-        self._unsettled[record] = None
+        self._open.append(record)
         size_bytes, counters = record.size_bytes, self.counters
         self.queued_records += 1
         self.queued_bytes += size_bytes
         counters.received_records += 1
         counters.received_bytes += size_bytes
 
-    def drain(self, record: Record, now_ns: int) -> None:
+    def drain(self, record: Record) -> None:
         """Move a record into flight."""
-        self._move(record, _IN_FLIGHT)
-        self.queued_records -= 1
-        self.queued_bytes -= record.size_bytes
+        self._leave_queue(record, _IN_FLIGHT)
         self.in_flight_records += 1
-        if not record.attempts:
-            self.counters.buffer_time_seconds.observe((now_ns - record.received_at_ns) / SECOND_NS)
         record.attempts += 1
+
+    def count_waits(self, records: Sequence[Record], now_ns: int) -> None:
+        """Count how long records of a batch have waited that go for the first time; those of a call as long."""
+        observe = self.counters.buffer_time_seconds.observe
+        received_at_ns, times = 0, 0
+        for record in records:
+            if record.attempts > 1:
+                continue
+            if times and record.received_at_ns != received_at_ns:
+                observe((now_ns - received_at_ns) / SECOND_NS, times)
+                times = 0
+            received_at_ns = record.received_at_ns
+            times += 1
+        if times:
+            observe((now_ns - received_at_ns) / SECOND_NS, times)
 
     def reenqueue(self, record: Record) -> None:
         """Move a record back from flight."""
-        self._move(record, _QUEUED)
-        self.in_flight_records -= 1
+        self._leave_flight(record, _QUEUED)
         self.queued_records += 1
         self.queued_bytes += record.size_bytes
         self.counters.retried_records += 1
 
     def acknowledge(self, record: Record, shard_id: str, sequence_number: str, encryption_type: str | None) -> None:
         """Settle a record that the service took."""
-        self._settle(record, _ACKNOWLEDGED)
+        self._leave_flight(record, _ACKNOWLEDGED)
+        self._close(record)
         record.shard_id = shard_id
         record.sequence_number = sequence_number
         record.encryption_type = encryption_type
@@ -123,39 +137,51 @@ class Ledger:
 
     def refuse(self, record: Record, error_code: str, error_message: str | None) -> None:
         """Settle a record that the service refused."""
-        self._settle(record, State.REFUSED)
+        self._leave_flight(record, State.REFUSED)
+        self._close(record)
         record.error_code = error_code
         record.error_message = error_message
         self.counters.refused_records += 1
 
     def expire(self, record: Record, error_code: str, error_message: str | None) -> None:
         """Settle a record whose time is over."""
-        self._settle(record, State.EXPIRED)
+        if record.state is _QUEUED:
+            self._leave_queue(record, State.EXPIRED)
+        else:
+            self._leave_flight(record, State.EXPIRED)
+        self._close(record)
         record.error_code = error_code
         record.error_message = error_message
         self.counters.expired_records += 1
 
     def withdraw(self, record: Record) -> None:
         """Settle a waiting record that nobody waits for any more."""
-        self._settle(record, State.WITHDRAWN)
+        self._leave_queue(record, State.WITHDRAWN)
+        self._close(record)
         record.error_code = INTERNAL_FAILURE
         record.error_message = "The client left before the record was sent."
         self.counters.withdrawn_records += 1
 
-    def _move(self, record: Record, state: State) -> None:
-        if state not in MOVES[record.state]:
-            raise IllegalMoveError(f"{record.state.name} to {state.name}")
+    def _leave_queue(self, record: Record, state: State) -> None:
+        if record.state is not _QUEUED:
+            raise _illegal(record, state)
         record.state = state
+        self.queued_records -= 1
+        self.queued_bytes -= record.size_bytes
 
-    def _settle(self, record: Record, state: State) -> None:
-        was_queued = record.state is _QUEUED
-        self._move(record, state)
-        if was_queued:
-            self.queued_records -= 1
-            self.queued_bytes -= record.size_bytes
-        else:
-            self.in_flight_records -= 1
-        del self._unsettled[record]
+    def _leave_flight(self, record: Record, state: State) -> None:
+        if record.state is not _IN_FLIGHT:
+            raise _illegal(record, state)
+        record.state = state
+        self.in_flight_records -= 1
+
+    def _close(self, record: Record) -> None:
+        """Take a record out of the open ones: its outcome is final."""
+        self._open.remove(record)
         self._buffer.give(record)
         self.held_bytes -= record.held_bytes
         self._settled.append(record)
+
+
+def _illegal(record: Record, state: State) -> IllegalMoveError:
+    return IllegalMoveError(f"{record.state.name} to {state.name}")

@@ -1,7 +1,7 @@
 """The accepted record and the states it can be in.
 
-A record *is* its outcome: whoever appended it reads the result from the same object. The only moves are the ones in
-`MOVES`; the core makes them, nobody else does.
+A record *is* its outcome: whoever appended it reads the result from the same object. These are the only moves; the
+ledger makes them, nobody else does.
 
     QUEUED ──drain──> IN_FLIGHT ──done──> ACKNOWLEDGED
      ^ │ │               │  │
@@ -20,8 +20,10 @@ from __future__ import annotations
 from enum import IntEnum
 from typing import TYPE_CHECKING, Final
 
+from proxy.core.linked_list import Link
+
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from proxy.core.key_queue import KeyQueue
 
@@ -43,21 +45,11 @@ class State(IntEnum):
     REJECTED = 6
 
 
-MOVES: dict[State, frozenset[State]] = {
-    State.QUEUED: frozenset({State.IN_FLIGHT, State.EXPIRED, State.WITHDRAWN}),
-    State.IN_FLIGHT: frozenset({State.QUEUED, State.ACKNOWLEDGED, State.REFUSED, State.EXPIRED}),
-    State.ACKNOWLEDGED: frozenset(),
-    State.REFUSED: frozenset(),
-    State.EXPIRED: frozenset(),
-    State.WITHDRAWN: frozenset(),
-    State.REJECTED: frozenset(),
-}
-
 # Looked up once: Python 3.11 finds a member of an Enum by way of its metaclass, several times for each record.
 _QUEUED: Final = State.QUEUED
 
 
-class Record:
+class Record(Link):
     """One data record, from its arrival to its outcome.
 
     Args:
@@ -111,6 +103,8 @@ class Record:
         sequence_number_for_ordering: str | None = None,
         on_outcome: Callable[[Record], None] | None = None,
     ) -> None:
+        self.before = None
+        self.after = None
         self.partition_key = partition_key
         self.data = data
         self.size_bytes = size_bytes
@@ -139,3 +133,13 @@ class Record:
         self.error_code = code
         self.error_message = message
         self.retry_after_ms = retry_after_ms
+
+
+def tell_outcomes(records: Sequence[Record], on_error: Callable[[Exception], None]) -> None:
+    """Tell callers the outcomes of their records; what one of them raises costs no other its outcome."""
+    for record in records:
+        if record.on_outcome is not None:
+            try:
+                record.on_outcome(record)
+            except Exception as error:  # noqa: BLE001 - it is reported
+                on_error(error)

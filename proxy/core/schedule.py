@@ -69,10 +69,11 @@ class LaneSchedule:
         """List a key as ready in its lane: at the back, or in front when its record comes back from an attempt."""
         key_queue.lane = lane
         ready, place = lane.ready, lane.place
-        ready[key_queue] = None
-        self._count(key_queue, lane)
         if front:
-            ready.move_to_end(key_queue, last=False)
+            ready.appendleft(key_queue)
+        else:
+            ready.append(key_queue)
+        self._count(key_queue, lane)
         if place is _TURNS:
             self.ready_keys += 1
         elif place is _IDLE:
@@ -110,7 +111,7 @@ class LaneSchedule:
 
     @staticmethod
     def _unlist(key_queue: KeyQueue, lane: Lane) -> None:
-        del lane.ready[key_queue]
+        lane.ready.remove(key_queue)
         lane.ready_records -= key_queue.listed_records
         lane.ready_bytes -= key_queue.listed_bytes
 
@@ -167,8 +168,7 @@ class LaneSchedule:
         """Move one lane's share into the batch; return the room left and whether the batch must go as it is."""
         slice_bytes = self._limits.shard_slice_bytes_max
         gave = False
-        while lane.ready:
-            key_queue = next(iter(lane.ready))
+        while (key_queue := lane.ready.first) is not None:
             record = key_queue.first
             size_bytes = record.size_bytes
             if (ready_at_ns := lane.ready_at_ns(size_bytes)) > now_ns:
@@ -233,8 +233,7 @@ class LaneSchedule:
         """List every ready key anew, in the lane that a new shard map gives it."""
         listed: list[KeyQueue] = []
         for lane in (*self._turns, *(lane for _, _, lane in sorted(self._waiting))):
-            listed.extend(lane.ready)
-            lane.ready.clear()
+            listed.extend(lane.ready.take_all())
             lane.ready_records = lane.ready_bytes = 0
             lane.place = _IDLE
         self._turns.clear()

@@ -145,18 +145,24 @@ class Settlement:
         map_was_known = self._map_fetch.is_older_than(batch.sent_at_ns)
         # of each lane how many records in a row met trouble at the end of what it had in the request; more if all did
         tails: dict[Lane, int] = {}
+        lane_before: Lane | None = None
         retried: list[Record] = []
-        for record, result in zip(batch.records, answer.results, strict=True):
+        results = answer.results
+        for index, record in enumerate(batch.records):
+            result = results[index]
             lane = lane_of_flight(record)
             shard_id, sequence_number = result.shard_id, result.sequence_number
             if shard_id is not None and sequence_number is not None:
                 self._acknowledge(record, shard_id, sequence_number, answer.encryption_type)
-                tails[lane] = 0
+                if lane is not lane_before:  # those of a lane come together, most of them taken
+                    tails[lane] = 0
+                    lane_before = lane
                 if map_was_known and shard_id != lane.shard_id and lanes.contradicts(lane, shard_id):
                     self._ledger.counters.mispredicted_records += 1
                     self._map_fetch.doubt(batch.sent_at_ns, now_ns)
             elif self._is_trouble(record, result, lane, now_ns):
                 tails[lane] = tails.get(lane, TAIL_OF_TROUBLE - 1) + 1
+                lane_before = None
                 retried.append(record)
         if retried:
             self._retry(self._without_settled(retried))
@@ -249,7 +255,8 @@ class Settlement:
             # decimal numbers without leading zeros compare as (length, text), much faster than as integers
             if last_shard_id == shard_id and (len(last), last) >= (len(sequence_number), sequence_number):
                 self._ledger.counters.sequence_regressions += 1
-        key_queue.last_place = (shard_id, sequence_number)
+        if key_queue.head is not None or key_queue.in_flight > 1:  # else the key is forgotten now
+            key_queue.last_place = (shard_id, sequence_number)
         if record.state is _IN_FLIGHT:
             self._ledger.acknowledge(record, shard_id, sequence_number, encryption_type)
         else:

@@ -225,7 +225,8 @@ class Stream:
             if not records:
                 break
             for record in records:
-                self._ledger.drain(record, now_ns)
+                self._ledger.drain(record)
+            self._ledger.count_waits(records, now_ns)
             self._notice_held_back(records, now_ns)
             batches.append(self._start(records, now_ns))
         if not schedule.anything_ready:

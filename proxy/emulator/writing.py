@@ -16,8 +16,8 @@ from proxy.emulator.clock import MS_PER_SECOND
 from proxy.emulator.model import SERVING
 from proxy.emulator.put_result import SizedEntry
 from proxy.kinesis import errors
-from proxy.kinesis.puts import check_explicit_hash_key
-from proxy.kinesis.validation import blob_bytes
+from proxy.kinesis.base64_text import blob_bytes
+from proxy.kinesis.puts import checked_hash_key
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -125,11 +125,11 @@ def _check_entries(stream: Stream, entries: Sequence[Entry], path: str) -> int:
 def _sized(entry: PutEntry) -> SizedEntry:
     partition_key, explicit_hash_key = entry.partition_key, entry.explicit_hash_key
     if explicit_hash_key is not None:
-        check_explicit_hash_key(explicit_hash_key)
+        checked_hash_key(explicit_hash_key)
     return SizedEntry(
         entry.data,
         partition_key,
-        entry.data_bytes + len(partition_key.encode()),
+        blob_bytes(entry.data) + len(partition_key.encode()),
         hash_key_of(partition_key, explicit_hash_key),
     )
 

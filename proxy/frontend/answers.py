@@ -31,6 +31,9 @@ _ACKNOWLEDGED: Final = State.ACKNOWLEDGED
 # The errors that the service gives to single records of a PutRecords; every other one it gives to the whole request.
 PER_RECORD_CODES: Final = frozenset({"ProvisionedThroughputExceededException", "InternalFailure"})
 
+# Where an error has come without one.
+_UNKNOWN_CODE: Final = "InternalFailure"
+
 # What an answer and each of its results hold in memory, texts of errors apart.
 _ANSWER_BYTES: Final = 256
 _RESULT_BYTES: Final = 320
@@ -41,21 +44,29 @@ def answer_of_put_record(records: Sequence[Record]) -> PutRecordOutput | Refusal
     (record,) = records
     if record.state is _ACKNOWLEDGED:
         return PutRecordOutput(record.shard_id, record.sequence_number, record.encryption_type)
-    return Refusal(record.error_code or "InternalFailure", record.error_message, record.retry_after_ms)
+    return Refusal(record.error_code or _UNKNOWN_CODE, record.error_message, record.retry_after_ms)
 
 
 def answer_of_put_records(records: Sequence[Record]) -> PutRecordsOutput | Refusal:
     """Answer a call by its records, whose states are final."""
-    results = [_result_of(record) for record in records]
-    failed = [result for result in results if result.ErrorCode is not None]
+    results: list[Result] = []
+    failed: list[Record] = []
+    encryption_type: str | None = None
+    for record in records:
+        if record.state is _ACKNOWLEDGED:
+            results.append(Result(record.sequence_number, record.shard_id))
+            encryption_type = encryption_type or record.encryption_type
+        else:
+            code, message = record.error_code or _UNKNOWN_CODE, record.error_message
+            results.append(Result(ErrorCode=code, ErrorMessage=message))
+            failed.append(record)
     if len(failed) == len(results):
-        code = failed[0].ErrorCode
-        if code is not None and all(result.ErrorCode == code for result in failed):
-            rejected = all(record.state is State.REJECTED for record in records)
+        code = failed[0].error_code or _UNKNOWN_CODE
+        if all((record.error_code or _UNKNOWN_CODE) == code for record in failed):
+            rejected = all(record.state is State.REJECTED for record in failed)
             if rejected or code not in PER_RECORD_CODES:
-                retry_after_ms = max(record.retry_after_ms for record in records)
-                return Refusal(code, failed[0].ErrorMessage, retry_after_ms)
-    encryption_type = next((record.encryption_type for record in records if record.encryption_type is not None), None)
+                retry_after_ms = max(record.retry_after_ms for record in failed)
+                return Refusal(code, failed[0].error_message, retry_after_ms)
     return PutRecordsOutput(len(failed), results, encryption_type)
 
 
@@ -72,9 +83,3 @@ def bytes_of(answer: Answer) -> int:
         return _ANSWER_BYTES + _RESULT_BYTES
     texts = sum(len(result.ErrorCode or "") + len(result.ErrorMessage or "") for result in answer.Records)
     return _ANSWER_BYTES + _RESULT_BYTES * len(answer.Records) + 4 * texts
-
-
-def _result_of(record: Record) -> Result:
-    if record.state is _ACKNOWLEDGED:
-        return Result(record.sequence_number, record.shard_id)
-    return Result(ErrorCode=record.error_code or "InternalFailure", ErrorMessage=record.error_message)

@@ -9,18 +9,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
-from proxy.core.hashing import hash_key_of
+from msgspec.structs import astuple
+
+from proxy.core.hashing import hash_key_of_encoded
 from proxy.core.record import Record, State
 from proxy.frontend.answers import answer_of_put_record, answer_of_put_records
 from proxy.frontend.calls import Call
+from proxy.kinesis.base64_text import blob_bytes
 from proxy.kinesis.errors import data_too_long, partition_key_missing, record_too_large, records_too_large
 from proxy.kinesis.limits import DATA_BYTES_MAX, RECORD_BYTES_MAX
 from proxy.kinesis.put_inputs import PutRecordsInput
-from proxy.kinesis.puts import check_explicit_hash_key
+from proxy.kinesis.puts import checked_hash_key
 from proxy.kinesis.stream_names import resolve_stream
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from proxy.core.shard_map import StreamSummary
     from proxy.frontend.counters import FrontendCounters
@@ -96,13 +99,21 @@ class PutPath:
         if isinstance(put, PutRecordsInput):
             summary = self._summary_for(stream_name, put.stream_arn, put.entries)
             call = Call(stream_name, put.stream_arn, now_ns, answer_of_put_records)
-            records = [self._record_of(entry, position, summary, call) for position, entry in enumerate(put.entries, 1)]
-            if sum([record.size_bytes for record in records]) > self._request_bytes_max:
+            records, settle, size_bytes = [], call.settle, 0
+            for position, entry in enumerate(put.entries, 1):
+                # one call, where each attribute would be one
+                members: tuple[str, str, str | None] = astuple(entry)
+                data, partition_key, explicit_hash_key = members
+                record = self._record_of(data, partition_key, explicit_hash_key, position, summary, now_ns, settle)
+                size_bytes += record.size_bytes
+                records.append(record)
+            if size_bytes > self._request_bytes_max:
                 raise records_too_large(self._request_bytes_max)
         else:
             summary = self._summary_for(stream_name, put.stream_arn, (put,))
             call = Call(stream_name, put.stream_arn, now_ns, answer_of_put_record)
-            records = [self._record_of(put, None, summary, call)]
+            data, partition_key, explicit_hash_key = put.data, put.partition_key, put.explicit_hash_key
+            records = [self._record_of(data, partition_key, explicit_hash_key, 0, summary, now_ns, call.settle)]
             records[0].sequence_number_for_ordering = put.sequence_number_for_ordering
         if put.dry_run:
             raise ForwardAlone
@@ -131,39 +142,44 @@ class PutPath:
             raise ForwardAlone
         return summary
 
-    def _record_of(self, entry: PutEntry, position: int | None, summary: StreamSummary | None, call: Call) -> Record:
+    def _record_of(  # noqa: PLR0913, PLR0917 - the members of one entry, on the hot path
+        self,
+        data: str,
+        partition_key: str,
+        explicit_hash_key: str | None,
+        position: int,
+        summary: StreamSummary | None,
+        now_ns: int,
+        on_outcome: Callable[[Record], None],
+    ) -> Record:
         """Build a record that fits its stream, as far as the stream is known.
 
         Args:
-            entry: as the caller wrote it, validated.
-            position: the entry's place among those of a PutRecords, from 1.
+            data: as the caller wrote it, validated, as are the next two.
+            partition_key: empty where there is none.
+            explicit_hash_key: None where there is none.
+            position: the entry's place among those of a PutRecords, from 1; 0 for a PutRecord's.
             summary: of the stream.
-            call: whom the outcome concerns.
+            now_ns: the present.
+            on_outcome: told the outcome.
         """
-        partition_key = entry.partition_key
         if not partition_key and summary is not None and not summary.auto_distribution:
             raise partition_key_missing(_path(position, "partitionKey"))
-        if entry.explicit_hash_key is not None:
-            check_explicit_hash_key(entry.explicit_hash_key)
-        key_bytes = len(partition_key) if partition_key.isascii() else len(partition_key.encode())
-        size_bytes = entry.data_bytes + key_bytes
+        encoded_key = partition_key.encode()
+        if explicit_hash_key is None:
+            hash_key = hash_key_of_encoded(encoded_key)
+        else:
+            hash_key = checked_hash_key(explicit_hash_key)
+        data_bytes = blob_bytes(data)
+        size_bytes = data_bytes + len(encoded_key)
         record_bytes_max = RECORD_BYTES_MAX if summary is None else summary.record_bytes_max
-        if size_bytes > record_bytes_max or entry.data_bytes > self._data_bytes_max:
+        if size_bytes > record_bytes_max or data_bytes > self._data_bytes_max:
             data_bytes_max = min(self._data_bytes_max, record_bytes_max)
-            if entry.data_bytes > data_bytes_max:
-                raise data_too_long(_path(position, "data"), entry.data_bytes, data_bytes_max)
+            if data_bytes > data_bytes_max:
+                raise data_too_long(_path(position, "data"), data_bytes, data_bytes_max)
             raise record_too_large(record_bytes_max)
-        return Record(
-            partition_key,
-            entry.data,
-            size_bytes,
-            hash_key_of(partition_key, entry.explicit_hash_key),
-            call.received_at_ns,
-            entry.explicit_hash_key,
-            None,
-            call.settle,
-        )
+        return Record(partition_key, data, size_bytes, hash_key, now_ns, explicit_hash_key, None, on_outcome)
 
 
-def _path(position: int | None, member: str) -> str:
-    return member if position is None else f"records.{position}.member.{member}"
+def _path(position: int, member: str) -> str:
+    return f"records.{position}.member.{member}" if position else member

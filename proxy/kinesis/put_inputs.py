@@ -14,15 +14,12 @@ class PutEntry(msgspec.Struct, gc=False):
     Args:
         data: the payload as base64.
         partition_key: empty where the sender gave none; the service allows that for AUTO streams.
-        explicit_hash_key: decimal, at most 39 digits; its range is `check_explicit_hash_key`'s to tell.
-        data_bytes: size of the decoded payload.
+        explicit_hash_key: decimal, at most 39 digits; its range is `checked_hash_key`'s to tell.
     """
 
     data: str = msgspec.field(name="Data")
     partition_key: str = msgspec.field(name="PartitionKey", default="")
     explicit_hash_key: str | None = msgspec.field(name="ExplicitHashKey", default=None)
-    # set after decoding; a sender that names it fails the count of members
-    data_bytes: int = 0
 
 
 class PutRecordInput(PutEntry, gc=False):

@@ -13,11 +13,11 @@ from __future__ import annotations
 import math
 import re
 from base64 import b64encode
-from binascii import a2b_base64
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
+from proxy.kinesis.base64_text import blob_bytes, is_base64
 from proxy.kinesis.errors import SerializationException, ValidationException, blob_text
 
 if TYPE_CHECKING:
@@ -34,7 +34,6 @@ _BOOLEAN_TEXTS = {"TRUE": True, "1": True, "YES": True, "FALSE": False, "0": Fal
 # How the service's texts call what came; only CBOR has bytes, and the word for them is not known [?].
 _SOURCES = {bool: "java.lang.Boolean", str: "java.lang.String", bytes: "java.nio.HeapByteBuffer"}
 _not_base64 = re.compile(r"[^a-zA-Z0-9+/=]|=[^=]")
-_canonical_base64 = re.compile(r"(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/][AQgw]==|[A-Za-z0-9+/]{2}[AEIMQUYcgkosw048]=)?")
 _lone_surrogate = re.compile("[\ud800-\udfff]")
 
 
@@ -112,11 +111,6 @@ def require_object(document: object) -> dict[str, Any]:
     if not isinstance(document, dict):
         raise SerializationException
     return document
-
-
-def blob_bytes(text: str) -> int:
-    """Return the decoded size of valid base64."""
-    return len(text) // 4 * 3 - text[-2:].count("=")
 
 
 # -- types --------------------------------------------------------------------------------------------------------
@@ -231,18 +225,6 @@ def _base64(value: str) -> str:
     else:
         reason = "Invalid last non-pad Base64 character dectected"  # the service's spelling
     raise SerializationException(f"'{_echo(_text(value))}' can not be converted to a Blob: {reason}")
-
-
-def is_base64(text: str) -> bool:
-    """Tell whether the text is base64 with padding, without line breaks and without stray bits at its end."""
-    if len(text) % 4:
-        return False
-    try:
-        a2b_base64(text, strict_mode=True)
-    except ValueError:
-        return False
-    # the codec skips the check of the last character's unused bits
-    return _canonical_base64.fullmatch(text, max(0, len(text) - 4)) is not None
 
 
 # -- constraints --------------------------------------------------------------------------------------------------

@@ -8,67 +8,28 @@ Source: AWS JSON 1.1 protocol, API model of Kinesis (2013-12-02).
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
 from proxy.core.batch import Answer
+from proxy.upstream.put_bodies import Entry, PutRecord, PutRecordOutput, PutRecords, PutRecordsOutput
 
 if TYPE_CHECKING:
     from proxy.core.batch import Batch
 
-CONTENT_TYPE = "application/x-amz-json-1.1"
+CONTENT_TYPE: Final = "application/x-amz-json-1.1"
 
-
-class _Entry(msgspec.Struct, omit_defaults=True, rename="pascal", gc=False):
-    data: str
-    partition_key: str = ""  # streams that ignore keys take records without one
-    explicit_hash_key: str | None = None
-
-
-class _PutRecords(msgspec.Struct, omit_defaults=True):
-    records: list[_Entry] = msgspec.field(name="Records")
-    stream_name: str | None = msgspec.field(name="StreamName", default=None)
-    stream_arn: str | None = msgspec.field(name="StreamARN", default=None)
-
-
-class _PutRecord(msgspec.Struct, omit_defaults=True):
-    data: str = msgspec.field(name="Data")
-    partition_key: str = msgspec.field(name="PartitionKey", default="")
-    explicit_hash_key: str | None = msgspec.field(name="ExplicitHashKey", default=None)
-    sequence_number_for_ordering: str | None = msgspec.field(name="SequenceNumberForOrdering", default=None)
-    stream_name: str | None = msgspec.field(name="StreamName", default=None)
-    stream_arn: str | None = msgspec.field(name="StreamARN", default=None)
-
-
-class PutResult(msgspec.Struct, rename="pascal", gc=False):
-    """One entry of a put response; a `proxy.core.batch.Result`."""
-
-    shard_id: str | None = None
-    sequence_number: str | None = None
-    error_code: str | None = None
-    error_message: str | None = None
-
-
-class _PutRecordsOutput(msgspec.Struct, rename="pascal"):
-    records: list[PutResult]
-    encryption_type: str | None = None
-
-
-class _PutRecordOutput(PutResult, rename="pascal"):
-    encryption_type: str | None = None
-
-
-_encoder = msgspec.json.Encoder()
-_put_records_decoder = msgspec.json.Decoder(_PutRecordsOutput)
-_put_record_decoder = msgspec.json.Decoder(_PutRecordOutput)
+_encode: Final = msgspec.json.Encoder().encode
+_decode_put_records: Final = msgspec.json.Decoder(PutRecordsOutput).decode
+_decode_put_record: Final = msgspec.json.Decoder(PutRecordOutput).decode
 
 
 def encode_put_records(batch: Batch) -> bytes:
     """Return the PutRecords body of a batch; its records keep their order."""
-    entries = [_Entry(record.data, record.partition_key, record.explicit_hash_key) for record in batch.records]
+    entries = [Entry(record.data, record.partition_key, record.explicit_hash_key) for record in batch.records]
     name, arn = _addressed(batch)
-    return _encoder.encode(_PutRecords(entries, name, arn))
+    return _encode(PutRecords(entries, name, arn))
 
 
 def encode_put_record(batch: Batch) -> bytes:
@@ -79,8 +40,8 @@ def encode_put_record(batch: Batch) -> bytes:
     """
     (record,) = batch.records
     name, arn = _addressed(batch)
-    return _encoder.encode(
-        _PutRecord(
+    return _encode(
+        PutRecord(
             record.data, record.partition_key, record.explicit_hash_key, record.sequence_number_for_ordering, name, arn
         )
     )
@@ -89,7 +50,7 @@ def encode_put_record(batch: Batch) -> bytes:
 def decode_put_records(body: bytes) -> Answer | None:
     """Return the results of PutRecords in the order of the response, or None where the body is no such response."""
     try:
-        output = _put_records_decoder.decode(body)
+        output = _decode_put_records(body)
     except (msgspec.DecodeError, UnicodeDecodeError):
         return None
     return Answer(output.records, output.encryption_type)
@@ -101,7 +62,7 @@ def decode_put_record(body: bytes) -> Answer | None:
     A 200 without shard id or sequence number is none: PutRecord tells its errors by status.
     """
     try:
-        output = _put_record_decoder.decode(body)
+        output = _decode_put_record(body)
     except (msgspec.DecodeError, UnicodeDecodeError):
         return None
     if output.shard_id is None or output.sequence_number is None:

@@ -12,8 +12,8 @@ from cbor2 import dumps, loads
 from multidict import CIMultiDict
 
 from proxy.core.shard_map import StreamSummary
+from proxy.kinesis.base64_text import is_base64
 from proxy.kinesis.http import Request
-from proxy.kinesis.validation import is_base64
 from tests.conformance.front_door_vectors import JSON, STREAM, Vector, read_vectors
 from tests.conformance.test_front_door import check_answer, exchange, kinesalite
 from tests.unit.frontend.frontend_fakes import FakeQueue, frontend_of

@@ -16,6 +16,7 @@ import cbor2
 from multidict import CIMultiDict
 
 from proxy.kinesis import operations, puts
+from proxy.kinesis.base64_text import blob_bytes
 from proxy.kinesis.codecs import CBOR, JSON, Codec
 from proxy.kinesis.front_door import error_reply
 from proxy.kinesis.http import Request
@@ -189,7 +190,7 @@ def _check_answerable(call: Callable[[], object], codec: Codec) -> object:
 def _check_entry(entry: PutEntry) -> None:
     data = b64decode(entry.data, validate=True)
     assert b64encode(data).decode() == entry.data
-    assert len(data) == entry.data_bytes <= DATA_BYTES_MAX
+    assert len(data) == blob_bytes(entry.data) <= DATA_BYTES_MAX
     entry.partition_key.encode()
     assert len(entry.partition_key) <= PARTITION_KEY_CHARACTERS_MAX
     if entry.explicit_hash_key is not None:

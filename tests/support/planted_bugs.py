@@ -104,7 +104,7 @@ def released_when_sent(lane: Lane, key_queue: KeyQueue, records: list[Record], n
     lane.limit.take(record.size_bytes, now_ns)
     records.append(record)
     if key_queue.head is not None:
-        lane.ready[key_queue] = None
+        lane.ready.append(key_queue)
         key_queue.listed_records, key_queue.listed_bytes = 1, key_queue.first.size_bytes
         lane.ready_records += 1
         lane.ready_bytes += key_queue.listed_bytes
@@ -117,9 +117,7 @@ _expire_overdue = Settlement.expire_overdue
 def expired_in_flight_unmutes(self: Settlement, stream_name: str, now_ns: int) -> None:
     """A key is released at the deadline of its record in flight, not at the end of the request."""
     overdue = [
-        record
-        for record in self._ledger._unsettled
-        if record.deadline_at_ns <= now_ns and record.state is State.IN_FLIGHT
+        record for record in self._ledger._open if record.deadline_at_ns <= now_ns and record.state is State.IN_FLIGHT
     ]
     _expire_overdue(self, stream_name, now_ns)
     for record in overdue:

@@ -1,25 +1,7 @@
 from __future__ import annotations
 
-from proxy.core.record import MOVES, State
+from proxy.core.record import State
 from tests.unit.core.builders import record_of
-
-FINAL = (State.ACKNOWLEDGED, State.REFUSED, State.EXPIRED)
-
-
-def test_a_final_state_is_left_by_no_move() -> None:
-    """One outcome, for good."""
-    assert [MOVES[state] for state in FINAL] == [frozenset()] * 3
-
-
-def test_every_state_has_its_row_in_the_table() -> None:
-    """No state can be forgotten there."""
-    assert set(MOVES) == set(State)
-
-
-def test_only_the_service_acknowledges_or_refuses() -> None:
-    """A record that was never sent can be neither; and one that was can no more be withdrawn or rejected."""
-    assert MOVES[State.QUEUED] == {State.IN_FLIGHT, State.EXPIRED, State.WITHDRAWN}
-    assert MOVES[State.IN_FLIGHT] == {State.QUEUED, State.ACKNOWLEDGED, State.REFUSED, State.EXPIRED}
 
 
 def test_a_rejected_record_says_why_and_when_there_may_be_room() -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING
 
 import pytest
@@ -55,14 +56,14 @@ def test_every_record_is_in_exactly_one_place_after_every_move() -> None:
     one, two, three, four = records = [record_of() for _ in range(4)]
     moves: list[Callable[[], object]] = [
         *(lambda record=record: ledger.receive(record, DEADLINE) for record in records),
-        lambda: ledger.drain(one, 0),
-        lambda: ledger.drain(two, 0),
+        lambda: ledger.drain(one),
+        lambda: ledger.drain(two),
         lambda: ledger.reenqueue(one),
-        lambda: ledger.drain(one, 0),
+        lambda: ledger.drain(one),
         lambda: acknowledge(ledger, one),
         lambda: ledger.refuse(two, "ValidationException", None),
         lambda: ledger.expire(three, "InternalFailure", None),
-        lambda: ledger.drain(four, 0),
+        lambda: ledger.drain(four),
         lambda: ledger.expire(four, "InternalFailure", None),
     ]
     for move in moves:
@@ -93,11 +94,11 @@ def test_an_illegal_move_of_a_settled_record_raises_and_changes_nothing(move: st
     ledger = Ledger(buffer)
     record = record_of()
     ledger.receive(record, DEADLINE)
-    ledger.drain(record, 0)
+    ledger.drain(record)
     acknowledge(ledger, record)
     ledger.take_settled()
     before = books(ledger)
-    arguments = {"drain": (0,), "acknowledge": ("other", "43", None), "refuse": ("X", "x"), "expire": ("X", "x")}
+    arguments = {"acknowledge": ("other", "43", None), "refuse": ("X", "x"), "expire": ("X", "x")}
     with pytest.raises(IllegalMoveError, match="ACKNOWLEDGED to"):
         getattr(ledger, move)(record, *arguments.get(move, ()))
     assert books(ledger) == before
@@ -111,9 +112,9 @@ def test_a_record_in_flight_is_not_sent_twice() -> None:
     ledger = ledger_of()
     record = record_of()
     ledger.receive(record, DEADLINE)
-    ledger.drain(record, 0)
+    ledger.drain(record)
     with pytest.raises(IllegalMoveError):
-        ledger.drain(record, 0)
+        ledger.drain(record)
     assert (record.attempts, ledger.in_flight_records) == (1, 1)
 
 
@@ -124,7 +125,7 @@ def test_queued_bytes_are_those_that_wait() -> None:
     ledger.receive(small, DEADLINE)
     ledger.receive(large, DEADLINE)
     assert ledger.queued_bytes == 710
-    ledger.drain(large, 0)
+    ledger.drain(large)
     assert ledger.queued_bytes == 10
     ledger.reenqueue(large)
     ledger.expire(small, "InternalFailure", None)
@@ -136,7 +137,7 @@ def test_an_acknowledged_record_says_where_it_is() -> None:
     ledger = ledger_of()
     record = record_of(size_bytes=70)
     ledger.receive(record, DEADLINE)
-    ledger.drain(record, 0)
+    ledger.drain(record)
     record.error_code = "InternalFailure"
     record.error_message = "a first try failed"
     ledger.acknowledge(record, "shard", "42", "KMS")
@@ -151,7 +152,7 @@ def test_a_record_that_did_not_make_it_says_why() -> None:
     refused, expired = record_of(), record_of()
     for record in (refused, expired):
         ledger.receive(record, DEADLINE)
-        ledger.drain(record, 0)
+        ledger.drain(record)
     ledger.refuse(refused, "ValidationException", "1 validation error detected")
     ledger.expire(expired, "InternalFailure", None)
     assert (refused.error_code, refused.error_message) == ("ValidationException", "1 validation error detected")
@@ -164,7 +165,7 @@ def test_each_settled_record_is_told_once_in_the_order_of_the_outcomes() -> None
     records = [record_of() for _ in range(3)]
     for record in records:
         ledger.receive(record, DEADLINE)
-        ledger.drain(record, 0)
+        ledger.drain(record)
     for record in reversed(records):
         acknowledge(ledger, record)
     assert ledger.take_settled() == records[::-1]
@@ -177,10 +178,10 @@ def test_the_oldest_record_is_the_one_that_came_first() -> None:
     first, second = record_of(), record_of()
     ledger.receive(first, 1)
     ledger.receive(second, 2)
-    ledger.drain(first, 0)
+    ledger.drain(first)
     ledger.reenqueue(first)
     assert ledger.oldest is first
-    ledger.drain(first, 0)
+    ledger.drain(first)
     acknowledge(ledger, first)
     assert ledger.oldest is second
     assert ledger.waiting() == [second]
@@ -192,7 +193,7 @@ def test_a_withdrawn_record_has_an_outcome_like_any_other() -> None:
     waiting, flying = record_of(), record_of()
     ledger.receive(waiting, DEADLINE)
     ledger.receive(flying, DEADLINE)
-    ledger.drain(flying, 0)
+    ledger.drain(flying)
     ledger.withdraw(waiting)
     assert waiting.state is State.WITHDRAWN
     assert ledger.take_settled() == [waiting]
@@ -219,7 +220,7 @@ def test_every_outcome_gives_the_buffer_its_room_back(outcome: str) -> None:
     ledger = Ledger(buffer)
     record = record_of(data="YWJj")
     ledger.receive(record, DEADLINE)
-    ledger.drain(record, 0)
+    ledger.drain(record)
     arguments = {"acknowledge": ("shard", "42", None)}.get(outcome, ("X", None))
     getattr(ledger, outcome)(record, *arguments)
     assert (buffer.records, buffer.bytes) == (0, 0)
@@ -230,10 +231,62 @@ def test_buffer_time_ends_with_the_first_attempt() -> None:
     ledger = ledger_of()
     record = record_of(received_at_ns=10 * MS)
     ledger.receive(record, DEADLINE)
-    ledger.drain(record, 40 * MS)
+    ledger.drain(record)
+    ledger.count_waits([record], 40 * MS)
     ledger.reenqueue(record)
-    ledger.drain(record, 2 * SECOND)
+    ledger.drain(record)
+    ledger.count_waits([record], 2 * SECOND)
     histogram = ledger.counters.buffer_time_seconds
     assert sum(histogram.counts) == 1
     assert histogram.counts[histogram.bounds.index(0.05)] == 1
     assert record.attempts == 2
+
+
+def test_a_record_makes_the_moves_of_the_drawing_and_no_others() -> None:
+    """From every state, every move: those that are drawn in `proxy.core.record`."""
+    drawn = {
+        State.QUEUED: {State.IN_FLIGHT, State.EXPIRED, State.WITHDRAWN},
+        State.IN_FLIGHT: {State.QUEUED, State.ACKNOWLEDGED, State.REFUSED, State.EXPIRED},
+    }
+    ways: dict[State, list[str]] = {
+        State.QUEUED: [],
+        State.IN_FLIGHT: ["drain"],
+        State.ACKNOWLEDGED: ["drain", "acknowledge"],
+        State.REFUSED: ["drain", "refuse"],
+        State.EXPIRED: ["expire"],
+        State.WITHDRAWN: ["withdraw"],
+    }
+    moves: dict[str, tuple[State, tuple[object, ...]]] = {
+        "drain": (State.IN_FLIGHT, ()),
+        "reenqueue": (State.QUEUED, ()),
+        "acknowledge": (State.ACKNOWLEDGED, ("shard", "42", None)),
+        "refuse": (State.REFUSED, ("X", None)),
+        "expire": (State.EXPIRED, ("X", None)),
+        "withdraw": (State.WITHDRAWN, ()),
+    }
+    for state, way in ways.items():
+        made = set()
+        for move, (_, arguments) in moves.items():
+            ledger, record = ledger_of(), record_of()
+            ledger.receive(record, DEADLINE)
+            for step in way:
+                getattr(ledger, step)(record, *moves[step][1])
+            assert record.state is state
+            with contextlib.suppress(IllegalMoveError):
+                getattr(ledger, move)(record, *arguments)
+                made.add(record.state)
+        assert made == drawn.get(state, set()), state
+
+
+def test_every_record_of_a_batch_has_its_own_time_in_the_buffer() -> None:
+    """Those of a call are counted at once, and none for another's time; none is left out at the end."""
+    ledger = ledger_of(records_max=10)
+    records = [record_of(received_at_ns=instant * MS) for instant in (0, 0, 30, 30, 30, 0, 39)]
+    for record in records:
+        ledger.receive(record, DEADLINE)
+        ledger.drain(record)
+    ledger.count_waits(records, 40 * MS)
+    histogram = ledger.counters.buffer_time_seconds
+    bounds = histogram.bounds
+    assert [histogram.counts[bounds.index(bound)] for bound in (0.05, 0.01, 0.001)] == [3, 3, 1]
+    assert histogram.sum == pytest.approx(0.04 * 3 + 0.01 * 3 + 0.001)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from itertools import product
 from typing import Any
 
 import pytest
 
 from proxy.kinesis.errors import SerializationException, ValidationException
-from proxy.kinesis.validation import ECHO_CHARACTERS_MAX, Kind, Shape, blob_bytes, is_base64, validate
+from proxy.kinesis.validation import ECHO_CHARACTERS_MAX, Kind, Shape, validate
 
 BIG_NUMBER = "class com.amazon.coral.value.json.numbers.TruncatingBigNumber can not be converted to"
 NOT_A_BLOB = "can not be converted to a Blob"
@@ -124,29 +123,6 @@ def test_instant_beyond_all_numbers_is_refused() -> None:
     """A float overflows to infinity; no instant is meant by it."""
     with pytest.raises(SerializationException):
         validate(holding(A=Shape(Kind.TIMESTAMP)), {"A": float("inf")})
-
-
-def test_base64_is_taken_only_in_its_one_spelling() -> None:
-    """Of all short texts, exactly those that encode back to themselves."""
-    alphabet = "AQgw/=\n-"
-    for text in ("".join(letters) for size in (0, 4) for letters in product(alphabet, repeat=size)):
-        body = text.rstrip("=")
-        canonical = (
-            len(text) - len(body) <= 2
-            and not set(body) & set("=\n-")
-            and (len(body) % 4 != 2 or body[-1] in "AQgw")
-            and (len(body) % 4 != 3 or body[-1] in "AEIMQUYcgkosw048")
-            and len(body) % 4 != 1
-        )
-        assert is_base64(text) is canonical, text
-    assert not is_base64("AAAAA===")
-    assert is_base64("AAAAAA==")
-
-
-@pytest.mark.parametrize(("text", "size"), [("", 0), ("YQ==", 1), ("YWE=", 2), ("YWFh", 3), ("YWFhYQ==", 4)])
-def test_blob_is_as_large_as_what_it_decodes_to(text: str, size: int) -> None:
-    """Padding carries no bytes."""
-    assert blob_bytes(text) == size
 
 
 def violations(shape: Shape, value: object) -> str:
