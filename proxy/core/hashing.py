@@ -6,25 +6,26 @@ ExplicitHashKey overrides).
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 try:
     # CPython's own takes half the time of the way through OpenSSL's providers
-    from _md5 import md5 as _md5  # type: ignore[import-not-found]
+    from _md5 import md5  # type: ignore[import-not-found]
 except ImportError:  # another interpreter, or one built without it
     from functools import partial
-    from hashlib import md5
+    from hashlib import md5 as _openssl_md5
 
-    _md5 = partial(md5, usedforsecurity=False)
+    md5 = partial(_openssl_md5, usedforsecurity=False)
 
 HASH_KEY_MAX: Final = 2**128 - 1
 # Enough to tell one key from another, and to confirm a suspect; nothing to find a key out by.
 HASH_KEY_DIGITS_SHOWN: Final = 8
 
 # Found once: a record's way is made of such steps. Big-endian is the default.
+_md5_of: Final[Callable[[bytes], Any]] = md5
 _int_of: Final[Callable[[bytes], int]] = int.from_bytes
 
 
@@ -42,7 +43,7 @@ def hash_key_of(partition_key: str, explicit_hash_key: str | None = None) -> int
 
 def hash_key_of_encoded(partition_key: bytes) -> int:
     """Return the hash key of a partition key that is encoded already."""
-    return _int_of(_md5(partition_key).digest())
+    return _int_of(_md5_of(partition_key).digest())
 
 
 def shown_hash_key(hash_key: int) -> str:

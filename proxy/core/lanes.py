@@ -10,7 +10,7 @@ A lane outlives a new map if its shard is still open: tokens, backoff and debts 
 from __future__ import annotations
 
 from bisect import bisect_right
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from proxy.core.lane import Lane
 from proxy.core.rate_control import FixedRate
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
     from proxy.core.limits import StreamLimits
     from proxy.core.shard_map import Shard
+
+_BITS_BELOW_FIRST_BYTE: Final = 120
+_NOT_BY_FIRST_BYTE: Final[Sequence[Lane | None]] = [None] * 256
 
 
 class Lanes:
@@ -37,6 +40,7 @@ class Lanes:
 
     __slots__ = (
         "_auto_distribution",
+        "_by_first_byte",
         "_by_shard_id",
         "_careful",
         "_ends",
@@ -55,7 +59,8 @@ class Lanes:
         self.provisional = True
         self._by_shard_id: dict[str, Lane] = {}
         self._careful = self._make(None, now_ns)
-        # the map once more, for the search that each record makes
+        # the map once more, for the search that each record makes: by the first byte where that alone decides
+        self._by_first_byte: Sequence[Lane | None] = _NOT_BY_FIRST_BYTE
         self._starts: Sequence[int] = ()
         self._ends: Sequence[int] = ()
         self._in_order: Sequence[Lane] = ()
@@ -78,6 +83,9 @@ class Lanes:
 
     def lane_of(self, hash_key: int) -> Lane:
         """Return the lane of a hash key."""
+        lane = self._by_first_byte[hash_key >> _BITS_BELOW_FIRST_BYTE]
+        if lane is not None:
+            return lane
         index = bisect_right(self._starts, hash_key) - 1
         return self._in_order[index] if index >= 0 and hash_key <= self._ends[index] else self._careful
 
@@ -107,6 +115,7 @@ class Lanes:
             self._map = None
             self._by_shard_id = {}
             self._starts = self._ends = self._in_order = ()
+            self._by_first_byte = _NOT_BY_FIRST_BYTE
             return
         self._map = ShardMap(shards)
         known = self._by_shard_id
@@ -115,6 +124,15 @@ class Lanes:
         }
         self._starts, self._ends = self._map.starts, self._map.ends
         self._in_order = [self._by_shard_id[shard_id] for shard_id in self._map.shard_ids]
+        self._by_first_byte = [self._lane_of_all(first_byte) for first_byte in range(256)]
+
+    def _lane_of_all(self, first_byte: int) -> Lane | None:
+        """Return the lane of all hash keys that begin with a byte; None if they have none, or several."""
+        lowest = first_byte << _BITS_BELOW_FIRST_BYTE
+        highest = lowest + (1 << _BITS_BELOW_FIRST_BYTE) - 1
+        index = bisect_right(self._starts, lowest) - 1
+        is_one = index >= 0 and highest <= self._ends[index] and bisect_right(self._starts, highest) - 1 == index
+        return self._in_order[index] if is_one else None
 
     def _make(self, shard_id: str | None, now_ns: int) -> Lane:
         limits = self._limits

@@ -33,54 +33,54 @@ found by simulation; `make sharers` shows what they do.
 from __future__ import annotations
 
 from math import exp, log
-from typing import NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 
-NANOSECONDS = 1_000_000_000
-MS_PER_SECOND = 1000
+NANOSECONDS: Final = 1_000_000_000
+MS_PER_SECOND: Final = 1000
 
-RATIO_MIN = 1 / 1024  # a lane is never stuck: a record a second still finds out that the others have gone
-WINDOW_NS = NANOSECONDS  # the service counts by the second
-WINDOW_SECONDS_MAX = 2.0  # what a window is worth at the most: a lane that was idle has seen nothing
-BUSY_RATIO = 0.65  # of what a window allowed was used: then the limit held the lane back, or soon will
+RATIO_MIN: Final = 1 / 1024  # a lane is never stuck: a record a second still finds out that the others have gone
+WINDOW_NS: Final = NANOSECONDS  # the service counts by the second
+WINDOW_SECONDS_MAX: Final = 2.0  # what a window is worth at the most: a lane that was idle has seen nothing
+BUSY_RATIO: Final = 0.65  # of what a window allowed was used: then the limit held the lane back, or soon will
 
 # Growth of the logarithm of the ratio in a second.
-GROWTH_MAX = 0.15
-GROWTH_TIMES_AGE = 1.5  # how it shrinks with the age, in seconds: above 1/2, or it would never arrive
-GROWTH_MIN = 0.008
+GROWTH_MAX: Final = 0.15
+GROWTH_TIMES_AGE: Final = 1.5  # how it shrinks with the age, in seconds: above 1/2, or it would never arrive
+GROWTH_MIN: Final = 0.008
 # What the constants hold for is a crowd of 64; a larger ratio grows less, the more so the more settled it is.
-CROWD = 64
-GROWTH_POWER = 0.5
-GROWTH_POWER_SECONDS = 60.0
+CROWD: Final = 64
+GROWTH_POWER: Final = 0.5
+GROWTH_POWER_SECONDS: Final = 60.0
 
 # What is throttled in a second at rest, in milliseconds; more for a larger ratio, where it is a smaller fraction.
-THROTTLED_MS = 0.42
-THROTTLED_NEW_MS = 2.5
-THROTTLED_NEW_SECONDS = 20.0  # a bell curve over the age
-THROTTLED_POWER = 0.2
+THROTTLED_MS: Final = 0.42
+THROTTLED_NEW_MS: Final = 2.5
+THROTTLED_NEW_SECONDS: Final = 20.0  # a bell curve over the age
+THROTTLED_POWER: Final = 0.2
 
 # Falls of the logarithm of the ratio in one window.
-FALL_MAX = 0.7  # half
-FALL_SETTLED_MAX = 0.1  # one clump of throttles is one piece of news; twice the growth, if that is more
-FALL_DOUBLES_AFTER = 4  # windows in a row in which much was throttled: nobody else yields
+FALL_MAX: Final = 0.7  # half
+FALL_SETTLED_MAX: Final = 0.1  # one clump of throttles is one piece of news; twice the growth, if that is more
+FALL_DOUBLES_AFTER: Final = 4  # windows in a row in which much was throttled: nobody else yields
 
 # When much was throttled in a window: that many records, and that fraction of what was sent.
-MUCH_RECORDS_STARTING = 3
-MUCH_RATIO_STARTING = 0.03
-MUCH_TIMES_REST_STARTING = 2.5  # and that many times what is throttled at rest
-MUCH_RECORDS = 5
-MUCH_RATIO = 0.06
-CALM_WINDOWS = 2  # in a row, and a lane has started
+MUCH_RECORDS_STARTING: Final = 3
+MUCH_RATIO_STARTING: Final = 0.03
+MUCH_TIMES_REST_STARTING: Final = 2.5  # and that many times what is throttled at rest
+MUCH_RECORDS: Final = 5
+MUCH_RATIO: Final = 0.06
+CALM_WINDOWS: Final = 2  # in a row, and a lane has started
 
 # When the throttles of several windows are no chance (a cumulative sum of what exceeds so many times the rest).
-SURPLUS_TIMES_REST = 3.0
-SURPLUS_MS_MAX = 8.0  # times what a record costs, if that is more than a millisecond
-SURPLUS_CLUMP_MAX = 0.02  # of the lane's rate, on top: what is in flight is throttled together
+SURPLUS_TIMES_REST: Final = 3.0
+SURPLUS_MS_MAX: Final = 8.0  # times what a record costs, if that is more than a millisecond
+SURPLUS_CLUMP_MAX: Final = 0.02  # of the lane's rate, on top: what is in flight is throttled together
 
-PATIENCE_SECONDS = 10.0  # without a throttle, for records of a millisecond; in proportion for larger ones, up to
-PATIENCE_SECONDS_MAX = 18.0
-HASTE_GROWTH = 0.02
-HASTE_POWER = 15.0  # growth rises with the square of the time beyond the patience, counted in patiences
-HASTE_GROWTH_MAX = 0.24
+PATIENCE_SECONDS: Final = 10.0  # without a throttle, for records of a millisecond; in proportion for larger ones, up to
+PATIENCE_SECONDS_MAX: Final = 18.0
+HASTE_GROWTH: Final = 0.02
+HASTE_POWER: Final = 15.0  # growth rises with the square of the time beyond the patience, counted in patiences
+HASTE_GROWTH_MAX: Final = 0.24
 
 
 class Traffic(NamedTuple):
@@ -108,7 +108,7 @@ class Traffic(NamedTuple):
         )
 
 
-NOTHING = Traffic(0, 0.0, 0, 0.0)
+NOTHING: Final = Traffic(0, 0.0, 0, 0.0)
 
 
 class RateControl(Protocol):

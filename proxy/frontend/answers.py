@@ -20,7 +20,7 @@ from proxy.core.record import State
 from proxy.frontend.outputs import PutRecordOutput, PutRecordsOutput, Refusal, Result
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from proxy.core.record import Record
     from proxy.frontend.outputs import Answer
@@ -33,6 +33,9 @@ PER_RECORD_CODES: Final = frozenset({"ProvisionedThroughputExceededException", "
 
 # Where an error has come without one.
 _UNKNOWN_CODE: Final = "InternalFailure"
+
+# Found once: it is called for each record.
+_result: Final[Callable[..., Result]] = Result
 
 # What an answer and each of its results hold in memory, texts of errors apart.
 _ANSWER_BYTES: Final = 256
@@ -54,11 +57,11 @@ def answer_of_put_records(records: Sequence[Record]) -> PutRecordsOutput | Refus
     encryption_type: str | None = None
     for record in records:
         if record.state is _ACKNOWLEDGED:
-            results.append(Result(record.sequence_number, record.shard_id))
+            results.append(_result(record.sequence_number, record.shard_id))
             encryption_type = encryption_type or record.encryption_type
         else:
             code, message = record.error_code or _UNKNOWN_CODE, record.error_message
-            results.append(Result(ErrorCode=code, ErrorMessage=message))
+            results.append(_result(None, None, code, message))
             failed.append(record)
     if len(failed) == len(results):
         code = failed[0].error_code or _UNKNOWN_CODE

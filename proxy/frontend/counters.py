@@ -13,6 +13,8 @@ from proxy.kinesis.operations import KNOWN_OPERATIONS
 # The label of every request that names no operation of the service: labels come from closed lists, never from callers.
 UNKNOWN_OPERATION: Final = "unknown"
 
+_OK: Final = 200
+
 INVALID: Final = "invalid"
 DENIED: Final = "denied"
 DRAINING: Final = "draining"
@@ -28,29 +30,55 @@ REJECTION_REASONS: Final = (INVALID, DENIED, DRAINING, *REASON_OF_CODE.values())
 class FrontendCounters:
     """Requests and what became of them; all only grow.
 
-    `requests` counts by operation and HTTP status. `rejected_records` counts records that were answered without being
-    queued, by reason; a call that is refused as invalid or denied counts as one, since its records may not even be
-    readable. `joined_requests` counts attempts that joined a call. `abandoned_requests` counts puts that are not
-    answered, since their clients have left; `requests` does without these.
+    `rejected_records` counts records that were answered without being queued, by reason; a call that is refused as
+    invalid or denied counts as one, since its records may not even be readable. `joined_requests` counts attempts that
+    joined a call. `abandoned_requests` counts puts that are not answered, since their clients have left; `requests`
+    does without these.
     """
 
-    __slots__ = ("abandoned_requests", "joined_requests", "rejected_records", "request_seconds", "requests")
+    __slots__ = ("_by_operation", "abandoned_requests", "joined_requests", "rejected_records")
 
     def __init__(self) -> None:
-        self.requests: dict[tuple[str, int], int] = {}
+        self._by_operation = {operation: _Answered() for operation in (*sorted(KNOWN_OPERATIONS), UNKNOWN_OPERATION)}
         self.joined_requests = 0
         self.abandoned_requests = 0
         self.rejected_records = dict.fromkeys(REJECTION_REASONS, 0)
-        self.request_seconds = {
-            operation: Histogram(LATENCY_BOUNDS_SECONDS) for operation in (*sorted(KNOWN_OPERATIONS), UNKNOWN_OPERATION)
+
+    @property
+    def requests(self) -> dict[tuple[str, int], int]:
+        """Answered requests by operation and HTTP status, where there are any."""
+        return {
+            (operation, status): count
+            for operation, answered in self._by_operation.items()
+            for status, count in ((_OK, answered.ok), *answered.others.items())
+            if count
         }
+
+    @property
+    def request_seconds(self) -> dict[str, Histogram]:
+        """How long requests took, by operation."""
+        return {operation: answered.seconds for operation, answered in self._by_operation.items()}
 
     def count_request(self, operation: str, status: int, seconds: float) -> None:
         """Count one answered request."""
-        answered = (operation, status)
-        self.requests[answered] = self.requests.get(answered, 0) + 1
-        self.request_seconds[operation].observe(seconds)
+        answered = self._by_operation[operation]
+        if status == _OK:
+            answered.ok += 1
+        else:
+            answered.others[status] = answered.others.get(status, 0) + 1
+        answered.seconds.observe(seconds)
 
     def count_rejection(self, code: str, records: int) -> None:
         """Count records that were not queued, by the error code of their answer."""
         self.rejected_records[REASON_OF_CODE.get(code, INTERNAL_FAILURE)] += records
+
+
+class _Answered:
+    """The requests for one operation that were answered."""
+
+    __slots__ = ("ok", "others", "seconds")
+
+    def __init__(self) -> None:
+        self.ok = 0
+        self.others: dict[int, int] = {}  # by status
+        self.seconds = Histogram(LATENCY_BOUNDS_SECONDS)

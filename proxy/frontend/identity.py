@@ -18,7 +18,7 @@ Source: traffic of the SDKs, recorded.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from proxy.frontend.keys import InboundKey
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 Identity = tuple[str, str, str]
 
 # SDKs send UUIDs, of 36 characters. Access key ids of AWS have 16 to 128.
-ID_CHARACTERS_MAX = 128
-_FIRST = "attempt=1"
+ID_CHARACTERS_MAX: Final = 128
+_FIRST: Final = "attempt=1"
 
 
 def identity_of(request: Request, operation: str, key: InboundKey | None) -> Identity | None:

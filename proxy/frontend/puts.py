@@ -7,7 +7,7 @@ Must never know: HTTP, sockets, how records travel upstream.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from msgspec.structs import astuple
 
@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from proxy.core.shard_map import StreamSummary
     from proxy.frontend.counters import FrontendCounters
     from proxy.kinesis.put_inputs import PutEntry, PutRecordInput
+
+# Found once: it is called for each record.
+_astuple: Final[Callable[[PutEntry], Any]] = astuple
 
 
 class RecordQueue(Protocol):
@@ -102,7 +105,7 @@ class PutPath:
             records, settle, size_bytes = [], call.settle, 0
             for position, entry in enumerate(put.entries, 1):
                 # one call, where each attribute would be one
-                members: tuple[str, str, str | None] = astuple(entry)
+                members: tuple[str, str, str | None] = _astuple(entry)
                 data, partition_key, explicit_hash_key = members
                 record = self._record_of(data, partition_key, explicit_hash_key, position, summary, now_ns, settle)
                 size_bytes += record.size_bytes

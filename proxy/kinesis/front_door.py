@@ -14,7 +14,6 @@ from __future__ import annotations
 import os
 from base64 import b64encode
 from http import HTTPStatus
-from itertools import count
 from typing import TYPE_CHECKING, Final
 
 from proxy.kinesis.codecs import CBOR, JSON
@@ -165,14 +164,36 @@ def _lines(codec: Codec) -> str:
     return f"{_identity_lines()}Content-Type: {codec.content_type}\r\n"
 
 
+class _Numbers:
+    """Numbers one after the other, in twelve hexadecimal digits; the last three are looked up and not formatted."""
+
+    __slots__ = ("_first_digits", "_last", "_thousands")
+
+    def __init__(self) -> None:
+        self._thousands = 0
+        self._first_digits = f"{self._thousands:09x}"
+        self._last = 0
+
+    def next(self) -> str:
+        """Return the next number."""
+        self._last += 1
+        if self._last == len(_LAST_DIGITS):
+            self._last = 0
+            self._thousands += 1
+            self._first_digits = f"{self._thousands:09x}"
+        return self._first_digits + _LAST_DIGITS[self._last]
+
+
+_LAST_DIGITS: Final = [f"{number:03x}" for number in range(0x1000)]
+_numbers: Final = _Numbers()
+
 # A request's id is a number in a frame that is drawn once per process: unique, without entropy for each request.
 _frame: Final = os.urandom(8).hex()
-_REQUEST_ID_HEAD: Final = f"{_frame[:8]}-{_frame[8:12]}-4{_frame[12:15]}-8{os.urandom(2).hex()[:3]}-"
+_REQUEST_ID_LINE: Final = f"{REQUEST_ID}: {_frame[:8]}-{_frame[8:12]}-4{_frame[12:15]}-8{os.urandom(2).hex()[:3]}-"
 # 57 bytes are 76 characters without padding; with the number's 12 hexadecimal digits the id decodes to 66 bytes.
-_EXTENDED_ID_HEAD: Final = b64encode(os.urandom(57)).decode()
-_request_number: Final = count(1)
+_EXTENDED_ID_LINE: Final = f"\r\nx-amz-id-2: {b64encode(os.urandom(57)).decode()}"
 
 
 def _identity_lines() -> str:
-    number = f"{next(_request_number):012x}"
-    return f"{REQUEST_ID}: {_REQUEST_ID_HEAD}{number}\r\nx-amz-id-2: {_EXTENDED_ID_HEAD}{number}\r\n"
+    number = _numbers.next()
+    return f"{_REQUEST_ID_LINE}{number}{_EXTENDED_ID_LINE}{number}\r\n"

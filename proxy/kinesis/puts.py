@@ -31,10 +31,14 @@ from proxy.kinesis.put_inputs import PutEntry, PutRecordInput, PutRecordsInput
 from proxy.kinesis.stream_names import is_stream_arn, is_stream_name
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from proxy.kinesis.codecs import Codec
 
 _QUOTES_PER_MEMBER: Final = 4
 _QUOTES_PER_NAME: Final = 2
+# Text of data that cannot be too long.
+_SHORT_CHARACTERS: Final = 1024 * 1024
 # What the fast path meets in a body that is not plain.
 _NOT_PLAIN: Final = (msgspec.MsgspecError, ValueError, KeyError, TypeError, RecursionError)
 
@@ -42,6 +46,8 @@ _is_hash_key: Final = re.compile(HASH_KEY_PATTERN, re.ASCII).fullmatch
 _is_sequence_number: Final = re.compile(SEQUENCE_NUMBER_PATTERN, re.ASCII).fullmatch
 
 
+# Found once: they are called for each record.
+_astuple: Final[Callable[[PutEntry], Any]] = astuple
 _decode_put_record: Final = msgspec.json.Decoder(PutRecordInput).decode
 _decode_put_records: Final = msgspec.json.Decoder(PutRecordsInput).decode
 
@@ -81,7 +87,7 @@ def parse_put_records(body: bytes, codec: Codec = JSON) -> PutRecordsInput:
         expected, texts = _members_of_stream(put), []
         for entry in put.entries:
             # one call, where each attribute would be one
-            members_of_entry: tuple[str, str, str | None] = astuple(entry)
+            members_of_entry: tuple[str, str, str | None] = _astuple(entry)
             data, partition_key, explicit_hash_key = members_of_entry
             texts.append(data)
             expected += _members_of_entry(data, partition_key, explicit_hash_key)
@@ -135,7 +141,9 @@ def _members_of_entry(data: str, partition_key: str, explicit_hash_key: str | No
     Raises:
         ValueError: the entry is not plain.
     """
-    if blob_bytes(data) > DATA_BYTES_MAX or not 1 <= len(partition_key) <= PARTITION_KEY_CHARACTERS_MAX:
+    if len(data) > _SHORT_CHARACTERS and blob_bytes(data) > DATA_BYTES_MAX:
+        raise ValueError
+    if not 1 <= len(partition_key) <= PARTITION_KEY_CHARACTERS_MAX:
         raise ValueError
     if explicit_hash_key is None:
         return 2

@@ -26,8 +26,8 @@ import structlog
 
 from proxy.kinesis.http import Reply, Request
 from proxy.transport.exchanges import no_room_reply
+from proxy.transport.head import head_of
 from proxy.transport.plain import BLANKS, CONTENT_LENGTH, NO_HEADERS, NO_SHAPE, Headers, Message, Shape
-from proxy.transport.response import head_of
 from proxy.transport.sockets import StuckWatch
 
 if TYPE_CHECKING:

@@ -8,12 +8,12 @@ Must never know: what the reply says.
 from __future__ import annotations
 
 import asyncio
-from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from aiohttp import HttpVersion11, web
 
-from proxy.transport.reply import http_date, pace_of
+from proxy.transport.head import head_of
+from proxy.transport.reply import pace_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from aiohttp.abc import AbstractStreamWriter
 
     from proxy.kinesis.http import Reply
-
-_STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n" for status in HTTPStatus}
 
 
 class RawResponse(web.StreamResponse):
@@ -81,17 +79,3 @@ class RawResponse(web.StreamResponse):
             rest = rest[piece_bytes:]
         if self._written is not None:
             self._written()
-
-
-def head_of(reply: Reply) -> bytes:
-    """Encode status line and headers, without the empty line."""
-    lines, others = reply.lines, reply.other_headers
-    if others:
-        text = "".join([f"{name}: {value}\r\n" for name, value in others.items()])
-        if text.count("\n") != len(others) or text.count("\r") != len(others):
-            raise ValueError("a header holds a line break")
-        lines += text
-    # an upstream may answer with a status that has no name
-    status_line = _STATUS_LINES.get(reply.status) or f"HTTP/1.1 {reply.status} \r\n"
-    head = f"{status_line}Date: {http_date()}\r\n{lines}Content-Length: {len(reply.body)}\r\n"
-    return head.encode("latin-1")

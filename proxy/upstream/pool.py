@@ -30,9 +30,9 @@ if TYPE_CHECKING:
     from aiohttp.tracing import Trace
     from yarl import URL
 
-# SO_LINGER with no time: what is unsent is thrown away, in the kernel too.
 # More endpoints than that are not known at once either.
 KEYS_MAX = 1024
+# SO_LINGER with no time: what is unsent is thrown away, in the kernel too.
 _NO_LINGER = struct.pack("ii", 1, 0)
 
 

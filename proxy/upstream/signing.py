@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from hashlib import sha256
 from time import gmtime, strftime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from botocore.auth import SIGV4_TIMESTAMP, SigV4Auth
 
@@ -23,13 +23,13 @@ if TYPE_CHECKING:
 
     from botocore.credentials import ReadOnlyCredentials
 
-SIGNING_NAME = "kinesis"
+SIGNING_NAME: Final = "kinesis"
 
-_HEADERS = "content-type;host;x-amz-date;x-amz-target"
-_HEADERS_WITH_TOKEN = "content-type;host;x-amz-date;x-amz-security-token;x-amz-target"  # noqa: S105 - names of headers
+_HEADERS: Final = "content-type;host;x-amz-date;x-amz-target"
+_HEADERS_WITH_TOKEN: Final = "content-type;host;x-amz-date;x-amz-security-token;x-amz-target"  # noqa: S105 - names of headers
 
 # The service takes signatures up to 5 minutes old or early; below 4 a clock is not what made it refuse one.
-SKEW_SECONDS_MIN = 240.0
+SKEW_SECONDS_MIN: Final = 240.0
 
 
 class _Context:

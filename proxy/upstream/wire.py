@@ -16,10 +16,14 @@ from proxy.core.batch import Answer
 from proxy.upstream.put_bodies import Entry, PutRecord, PutRecordOutput, PutRecords, PutRecordsOutput
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from proxy.core.batch import Batch
 
 CONTENT_TYPE: Final = "application/x-amz-json-1.1"
 
+# Found once: it is called for each record.
+_entry: Final[Callable[..., Entry]] = Entry
 _encode: Final = msgspec.json.Encoder().encode
 _decode_put_records: Final = msgspec.json.Decoder(PutRecordsOutput).decode
 _decode_put_record: Final = msgspec.json.Decoder(PutRecordOutput).decode
@@ -27,7 +31,7 @@ _decode_put_record: Final = msgspec.json.Decoder(PutRecordOutput).decode
 
 def encode_put_records(batch: Batch) -> bytes:
     """Return the PutRecords body of a batch; its records keep their order."""
-    entries = [Entry(record.data, record.partition_key, record.explicit_hash_key) for record in batch.records]
+    entries = [_entry(record.data, record.partition_key, record.explicit_hash_key) for record in batch.records]
     name, arn = _addressed(batch)
     return _encode(PutRecords(entries, name, arn))
 

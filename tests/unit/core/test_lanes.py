@@ -1,11 +1,15 @@
 from __future__ import annotations
 
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from proxy.core.backoff import Backoff
 from proxy.core.hashing import HASH_KEY_MAX
 from proxy.core.lanes import Lanes
 from proxy.core.limits import StreamLimits
 from proxy.core.rate_control import FixedRate
-from proxy.core.shard_map import Shard
+from proxy.core.shard_map import Shard, ShardMap
 from tests.unit.core.builders import MS, SECOND, shard_id_of, shards_of, unlimited
 
 HALF_A_SECOND = Backoff(SECOND, SECOND, lambda: 0.5)
@@ -147,3 +151,35 @@ def test_the_law_of_the_limits_is_that_of_every_lane() -> None:
     lanes = Lanes(StreamLimits(rate_control=lambda _now_ns: FixedRate(1.5)), 0)
     lanes.learn(shards_of(2), 0, auto_shards=0)
     assert {lane.limit.records.rate_per_second for lane in lanes.known} == {1500}
+
+
+BYTE = 1 << 120
+EDGES = st.builds(
+    lambda first_byte, offset: min(max(0, first_byte * BYTE + offset), HASH_KEY_MAX),
+    st.integers(0, 256),
+    st.sampled_from((-1, 0, 1, BYTE // 2)),
+)
+
+
+@given(st.lists(st.tuples(EDGES, EDGES), max_size=6), st.lists(EDGES, max_size=4))
+def test_the_lane_of_a_hash_key_is_that_of_its_shard_in_the_map(
+    ranges: list[tuple[int, int]], hash_keys: list[int]
+) -> None:
+    """Wherever shards begin and end, with gaps and overlaps, and at each of their edges."""
+    shards = [Shard(min(edges), max(edges), f"shard-{number}") for number, edges in enumerate(ranges)]
+    lanes, shard_map = lanes_of(), ShardMap(shards)
+    lanes.learn(shards, 0, auto_shards=0)
+    near = [edge + offset for edges in ranges for edge in edges for offset in (-1, 0, 1)]
+    for hash_key in (*hash_keys, *near):
+        if 0 <= hash_key <= HASH_KEY_MAX:
+            assert lanes.lane_of(hash_key).shard_id == shard_map.shard_id_of(hash_key)
+
+
+@pytest.mark.parametrize("shards", [1, 2, 3, 255, 256, 257, 1000])
+def test_every_shard_of_a_uniform_stream_is_found_at_both_of_its_ends(shards: int) -> None:
+    """However many there are."""
+    lanes = lanes_of()
+    lanes.learn(shards_of(shards), 0, auto_shards=0)
+    for shard in shards_of(shards):
+        assert lanes.lane_of(shard.starting_hash_key).shard_id == shard.shard_id
+        assert lanes.lane_of(shard.ending_hash_key).shard_id == shard.shard_id
