@@ -50,12 +50,16 @@ class Lane:
     """
 
     __slots__ = (
+        "_adapts",
         "_backed_off_at_ns",
         "_rate",
-        "_seen",
         "_span_from_ns",
         "_span_ms",
         "_throttled_bytes",
+        "_told_sent_bytes",
+        "_told_sent_records",
+        "_told_throttled_bytes",
+        "_told_throttled_records",
         "_utilization",
         "backoff_until_ns",
         "limit",
@@ -76,6 +80,7 @@ class Lane:
         self.shard_id = shard_id
         self.limit = limit
         self._rate = rate or FixedRate()
+        self._adapts = self._rate.adapts
         self.ready: LinkedList[KeyQueue] = LinkedList()
         self.ready_records = 0
         self.ready_bytes = 0
@@ -89,7 +94,11 @@ class Lane:
         self.sent_bytes = 0
         self.throttled_records = 0
         self._throttled_bytes = 0
-        self._seen = (0, 0, 0, 0)  # what the rate control has been told: records and bytes sent, and throttled
+        # what the rate control has been told
+        self._told_sent_records = 0
+        self._told_sent_bytes = 0
+        self._told_throttled_records = 0
+        self._told_throttled_bytes = 0
         self._span_from_ns = 0
         self._span_ms = 0.0  # what has been sent since then
         self._utilization = (0, 0.0)  # until when, and how much
@@ -139,7 +148,7 @@ class Lane:
             return
         self.troubles += 1
         self._backed_off_at_ns = now_ns
-        self.probing = throttled and self._rate.adapts
+        self.probing = throttled and self._adapts
         wait_ns = backoff.spread_ns() if self.probing else backoff.wait_ns(self.troubles)
         self.backoff_until_ns = now_ns + wait_ns
 
@@ -163,14 +172,18 @@ class Lane:
 
     def _learn(self, now_ns: int) -> bool:
         """Tell the rate control what is new, obey it, and return whether any of it was a throttle."""
-        seen = self._seen
-        self._seen = (self.sent_records, self.sent_bytes, self.throttled_records, self._throttled_bytes)
-        sent_records, sent_bytes, throttled_records, throttled_bytes = map(int.__sub__, self._seen, seen)
+        sent_records = self.sent_records - self._told_sent_records
+        sent_bytes = self.sent_bytes - self._told_sent_bytes
+        throttled_records = self.throttled_records - self._told_throttled_records
+        throttled_bytes = self._throttled_bytes - self._told_throttled_bytes
+        self._told_sent_records, self._told_sent_bytes = self.sent_records, self.sent_bytes
+        self._told_throttled_records, self._told_throttled_bytes = self.throttled_records, self._throttled_bytes
         sent_ms = self.limit.cost_ms(sent_records, sent_bytes)
-        throttled_ms = self.limit.cost_ms(throttled_records, throttled_bytes)
         self._measure(sent_ms, now_ns)
-        self._rate.learn(Traffic(sent_records, sent_ms, throttled_records, throttled_ms), now_ns)
-        self.limit.scale(self._rate.ratio, now_ns)
+        if self._adapts:
+            throttled_ms = self.limit.cost_ms(throttled_records, throttled_bytes)
+            self._rate.learn(Traffic(sent_records, sent_ms, throttled_records, throttled_ms), now_ns)
+            self.limit.scale(self._rate.ratio, now_ns)
         return throttled_records > 0
 
     def _measure(self, sent_ms: float, now_ns: int) -> None:

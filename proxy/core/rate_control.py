@@ -33,7 +33,7 @@ found by simulation; `make sharers` shows what they do.
 from __future__ import annotations
 
 from math import exp, log
-from typing import Final, NamedTuple, Protocol
+from typing import Final, Protocol
 
 NANOSECONDS: Final = 1_000_000_000
 MS_PER_SECOND: Final = 1000
@@ -83,7 +83,7 @@ HASTE_POWER: Final = 15.0  # growth rises with the square of the time beyond the
 HASTE_GROWTH_MAX: Final = 0.24
 
 
-class Traffic(NamedTuple):
+class Traffic:
     """What a lane did since it was last asked.
 
     Args:
@@ -93,22 +93,26 @@ class Traffic(NamedTuple):
         throttled_ms: what they cost.
     """
 
-    sent_records: int
-    sent_ms: float
-    throttled_records: int
-    throttled_ms: float
+    __slots__ = ("sent_ms", "sent_records", "throttled_ms", "throttled_records")
 
-    def plus(self, other: Traffic) -> Traffic:
-        """Return both together."""
-        return Traffic(
-            self.sent_records + other.sent_records,
-            self.sent_ms + other.sent_ms,
-            self.throttled_records + other.throttled_records,
-            self.throttled_ms + other.throttled_ms,
-        )
+    def __init__(
+        self,
+        sent_records: int = 0,
+        sent_ms: float = 0.0,
+        throttled_records: int = 0,
+        throttled_ms: float = 0.0,
+    ) -> None:
+        self.sent_records = sent_records
+        self.sent_ms = sent_ms
+        self.throttled_records = throttled_records
+        self.throttled_ms = throttled_ms
 
-
-NOTHING: Final = Traffic(0, 0.0, 0, 0.0)
+    def add(self, other: Traffic) -> None:
+        """Add what was done besides."""
+        self.sent_records += other.sent_records
+        self.sent_ms += other.sent_ms
+        self.throttled_records += other.throttled_records
+        self.throttled_ms += other.throttled_ms
 
 
 class RateControl(Protocol):
@@ -178,14 +182,14 @@ class AdaptiveRate:
         self._surplus_ms = 0.0
         self._calm_since_ns = now_ns  # nothing was throttled, and all that was allowed was used
         self._window_from_ns = now_ns
-        self._window = NOTHING
+        self._window = Traffic()
         self._fallen = 0.0  # of the logarithm of the ratio, in this window
 
     def learn(self, traffic: Traffic, now_ns: int) -> None:
         """Take in what happened since the last call; afterwards `ratio` is what counts."""
         if now_ns - self._window_from_ns >= WINDOW_NS:
             self._close_window(now_ns)
-        self._window = self._window.plus(traffic)
+        self._window.add(traffic)
         if traffic.throttled_records:
             self._calm_since_ns = now_ns
             self._fall_to(min(self._window.throttled_ms * self._growth() / self._at_rest_ms(), self._fall_max()))
@@ -211,7 +215,7 @@ class AdaptiveRate:
         if stirred:
             self._age_seconds = 0.0
         self._window_from_ns = now_ns
-        self._window = NOTHING
+        self._window = Traffic()
         self._fallen = 0.0
 
     def _is_stormy(self, window: Traffic, seconds: float) -> bool:

@@ -30,6 +30,7 @@ Identity = tuple[str, str, str]
 # SDKs send UUIDs, of 36 characters. Access key ids of AWS have 16 to 128.
 ID_CHARACTERS_MAX: Final = 128
 _FIRST: Final = "attempt=1"
+_CREDENTIAL: Final = "Credential="
 
 
 def identity_of(request: Request, operation: str, key: InboundKey | None) -> Identity | None:
@@ -46,8 +47,18 @@ def identity_of(request: Request, operation: str, key: InboundKey | None) -> Ide
         return None
     if key is not None:
         return key.access_key_id, operation, invocation_id
-    claimed = headers.get("Authorization", "").partition("Credential=")[2].partition("/")[0]
+    claimed = _claimed_by(headers.get("Authorization", ""))
     return (claimed, operation, invocation_id) if not claimed or _is_plain(claimed) else None
+
+
+def _claimed_by(authorization: str) -> str:
+    """Return the access key id that a signature claims; empty where there is none."""
+    begins = authorization.find(_CREDENTIAL)
+    if begins < 0:
+        return ""
+    begins += len(_CREDENTIAL)
+    ends = authorization.find("/", begins)
+    return authorization[begins:ends] if ends >= 0 else authorization[begins:]
 
 
 def says_it_is_the_first(request: Request) -> bool:

@@ -27,20 +27,21 @@ import structlog
 from proxy.kinesis.http import Reply, Request
 from proxy.transport.exchanges import no_room_reply
 from proxy.transport.head import head_of
-from proxy.transport.plain import BLANKS, CONTENT_LENGTH, NO_HEADERS, NO_SHAPE, Headers, Message, Shape
+from proxy.transport.plain import BEGINNING, END_OF_HEAD, HEAD_BYTES_MAX, NO_HEADERS, NO_SHAPE, Headers, names_of
 from proxy.transport.sockets import StuckWatch
 
 if TYPE_CHECKING:
+    import re
+
     from proxy.kinesis.http import PutStarter
     from proxy.transport.exchanges import Exchanges
     from proxy.transport.limits import HttpLimits
+    from proxy.transport.plain import Shapes
 
 log: Final = structlog.get_logger(__name__)
 
-_BEGINNING: Final = b"POST / HTTP/1.1\r\n"
-_END_OF_HEAD: Final = b"\r\n\r\n"
-# aiohttp's limit on one line; a head that is no longer has none that is.
-_HEAD_BYTES_MAX: Final = 8190
+# A client has one or two; a connection that brings one new kind of head after the other is left to aiohttp.
+_SHAPES_MAX: Final = 16
 # A body that trickles in would be held as more objects than bytes.
 _PIECES_MAX: Final = 1024
 _TIMED_OUT: Final = Reply(408, b"")
@@ -50,13 +51,31 @@ _CLOSE: Final = b"Connection: close\r\n\r\n"
 
 
 class Host(Protocol):
-    """The server, as a lean connection sees it."""
+    """The server, as a lean connection sees it; `shapes` are those of all of its clients."""
+
+    shapes: Shapes
 
     def speaks_unusual_http1(self, connection: LeanConnection) -> asyncio.Protocol:
         """Make the protocol that takes over."""
 
     def lost(self, connection: LeanConnection) -> None:
         """Forget a connection."""
+
+
+class _Ends:
+    """The ends of requests that the parser has told of since the last was taken; it calls what it finds here.
+
+    It is asked for nothing else: to call for each header would cost three times what the reading does.
+    """
+
+    __slots__ = ("count",)
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def on_message_complete(self) -> None:
+        """Count one."""
+        self.count += 1
 
 
 class LeanConnection(asyncio.Protocol):
@@ -74,17 +93,18 @@ class LeanConnection(asyncio.Protocol):
         "_announced_bytes",
         "_arriving",
         "_early",
+        "_ends",
         "_exchanges",
         "_held_bytes",
         "_host",
         "_limits",
         "_lost",
-        "_message",
         "_parser",
         "_pieces",
         "_replied",
         "_request",
         "_shape",
+        "_shapes_left",
         "_since",
         "_start_put",
         "_stuck",
@@ -106,9 +126,10 @@ class LeanConnection(asyncio.Protocol):
         self._exchanges = exchanges
         self._limits = limits
         self._transport: asyncio.Transport | None = None
-        self._message = Message()
-        self._parser = httptools.HttpRequestParser(self._message)
+        self._ends = _Ends()
+        self._parser = httptools.HttpRequestParser(self._ends)
         self._shape = NO_SHAPE
+        self._shapes_left = _SHAPES_MAX
         # of a request that is arriving
         self._pieces: list[bytes] = []
         self._announced_bytes = 0  # by its head, when that is complete
@@ -159,48 +180,49 @@ class LeanConnection(asyncio.Protocol):
         if self._request is not None:
             self._keep_for_later(data)
             return
-        message = self._message
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade):
             self._pieces.append(data)
             self._hand_over()
             return
-        if not message.complete:
+        ends = self._ends
+        if not ends.count:
             self._collect(data)
             return
         self._pieces.append(data)
         if len(self._pieces) > 1:
             data = b"".join(self._pieces)
-        body = message.body[0] if len(message.body) == 1 else b"".join(message.body)
-        end = data.find(_END_OF_HEAD) + len(_END_OF_HEAD)
-        if self._announced_bytes and not self._hold(len(body) - self._held_bytes):
-            self._refuse(no_room_reply(self._request_of(b"")))
-            return
-        if message.complete > 1 or len(data) - end != len(body) or not self._is_plain(data, end):
+        head = self._plain_head(data)
+        if head is None:
             self._hand_over()
             return
-        request = self._request_of(body)
-        message.clear()
-        self._answer(request)
+        body = data[head.end() :]
+        if self._announced_bytes and not self._hold(self._announced_bytes - self._held_bytes):
+            self._refuse(no_room_reply(self._request_of(head, b"")))
+            return
+        if ends.count > 1 or len(body) != self._shape.announced_by(head):
+            self._hand_over()
+            return
+        ends.count = 0
+        self._answer(self._request_of(head, body))
 
     # The way of a request
 
-    def _is_plain(self, data: bytes, end: int) -> bool:
-        """Tell whether a head asks for nothing but its request's answer."""
-        received = self._message.received
-        names = tuple(received)
-        shape = self._shape
-        if names != shape.names:
-            shape = self._shape = Shape(names)
-        return (
-            shape.plain
-            and end <= _HEAD_BYTES_MAX
-            and data.startswith(_BEGINNING)
-            # each line but the first and the empty one is a header, and none came twice
-            and data.count(b"\n", 0, end) == len(names) + 2
-            and (shape.connection is None or received[shape.connection].strip(BLANKS).lower() == b"keep-alive")
-        )
+    def _plain_head(self, data: bytes) -> re.Match[bytes] | None:
+        """Return the head of a request if it asks for nothing but the request's answer."""
+        head = self._shape.match(data)
+        if head is None:
+            names, shapes = names_of(data), self._host.shapes
+            shape = shapes.find(names)
+            if shape is None and self._shapes_left:
+                self._shapes_left -= 1
+                shape = shapes.learn(names)
+            if shape is None:
+                return None
+            self._shape = shape
+            head = shape.match(data)
+        return head if head is not None and head.end() <= HEAD_BYTES_MAX else None
 
     def _collect(self, data: bytes) -> None:
         """Keep a part of a request, if it is plain so far and there is room for it."""
@@ -211,24 +233,18 @@ class LeanConnection(asyncio.Protocol):
 
     def _begins_well(self) -> bool:
         """Tell whether a request whose body is not complete can be one for here."""
-        head = b"".join(self._pieces)
-        if not head.startswith(_BEGINNING[: len(head)]):
+        data = b"".join(self._pieces)
+        if END_OF_HEAD not in data:
+            return len(data) <= HEAD_BYTES_MAX and data.startswith(BEGINNING[: len(data)])
+        head = self._plain_head(data)
+        if head is None:
             return False
-        end = head.find(_END_OF_HEAD)
-        if end < 0:
-            # the parser tells of a header when the next line has begun; one that came twice is aiohttp's to refuse
-            begun = bool(head.rpartition(b"\n")[2].strip(b"\r"))
-            told_of = head.count(b"\n") - (1 if begun else 2)
-            return len(head) <= _HEAD_BYTES_MAX and told_of <= len(self._message.received)
-        if not self._is_plain(head, end + len(_END_OF_HEAD)):
-            return False
-        announced = self._message.received[self._shape.index[CONTENT_LENGTH]]
-        self._announced_bytes = int(announced) if announced.isdigit() else 0
+        self._announced_bytes = max(0, self._shape.announced_by(head))
         fits = 0 < self._announced_bytes <= self._limits.request_bytes_max
-        return fits and self._hold(len(head) - end - len(_END_OF_HEAD))
+        return fits and self._hold(len(data) - head.end())
 
-    def _request_of(self, body: bytes) -> Request:
-        return Request("POST", "/", Headers(self._message.received.copy(), self._shape.index), body)
+    def _request_of(self, head: re.Match[bytes], body: bytes) -> Request:
+        return Request("POST", "/", Headers(head, self._shape.index), body)
 
     def _refuse(self, reply: Reply) -> None:
         """Answer what arrived in vain, and close the connection."""

@@ -1,95 +1,128 @@
-"""Whether a request's head is plain, and what a plain one holds: the lean lane's reading of what its parser says.
+"""Whether a request's head is plain, and what a plain one holds: how the lean lane reads what its parser has checked.
 
-A head is plain by the names of its headers: nothing that asks for more than an answer, none twice, all that is needed.
-A client sends the same names in all of its requests, so they are judged once.
+A head is plain by its first line and the names of its headers: nothing that asks for more than an answer, none twice,
+all that is needed. A client sends the same names in all of its requests, so they are judged once, and made into a
+pattern: a head that it matches has these headers, each on a line of its own, and no others.
 
 Must never know: connections, what is done with a request.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
-from typing import Final, TypeVar, overload
+from typing import TYPE_CHECKING, Final, TypeVar, overload
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 T = TypeVar("T")
 
+BEGINNING: Final = b"POST / HTTP/1.1\r\n"
+END_OF_HEAD: Final = b"\r\n\r\n"
+# aiohttp's limit on one line; a head that is no longer has none that is.
+HEAD_BYTES_MAX: Final = 8190
+_BLANKS: Final = b" \t"
+_CONNECTION: Final = "connection"
+_CONTENT_LENGTH: Final = "content-length"
 # What a header may not ask for; `connection` may ask for what it gets anyway.
 _UNUSUAL: Final = frozenset({"transfer-encoding", "expect", "upgrade", "te", "trailer"})
-BLANKS: Final = b" \t"
-_CONNECTION: Final = "connection"
-CONTENT_LENGTH: Final = "content-length"
 # Without these aiohttp's parser takes a request otherwise, or not at all.
-_NEEDED: Final = {"host", CONTENT_LENGTH}
+_NEEDED: Final = {"host", _CONTENT_LENGTH}
 # As handlers spell them.
 _ASKED_FOR: Final = ("X-Amz-Target", "Content-Type", "Authorization")
 _HEADERS_MAX: Final = 128
-
-
-class Message:
-    """What the parser says of one request; it calls what it finds here."""
-
-    __slots__ = ("body", "complete", "on_body", "on_header", "received")
-
-    def __init__(self) -> None:
-        self.received: dict[bytes, bytes] = {}
-        self.body: list[bytes] = []
-        self.complete = 0
-        # the methods of built-in types are called faster than any of ours
-        self.on_header = self.received.__setitem__
-        self.on_body = self.body.append
-
-    def on_message_complete(self) -> None:
-        """Count the end of a request."""
-        self.complete += 1
-
-    def clear(self) -> None:
-        """Forget the request."""
-        self.received.clear()
-        self.body.clear()
-        self.complete = 0
+# Clients of that many kinds; their patterns are made anew when there are more.
+_SHAPES_MAX: Final = 256
+# The value of any header; the parser has refused what it may not hold.
+_ANY: Final = rb"([^\n]*)"
+_KEEP_ALIVE: Final = rb"[ \t]*((?i:keep-alive))[ \t]*"
 
 
 class Shape:
     """Which headers a client sends, and how it writes their names: the same in all of its requests.
 
     Args:
-        names: as they were sent, in their order.
+        names: as they are sent, in their order, and plain.
     """
 
-    __slots__ = ("connection", "index", "names", "plain")
+    __slots__ = ("_announced", "index", "match")
 
     def __init__(self, names: tuple[bytes, ...]) -> None:
-        self.names = names
-        self.index: dict[str, bytes] = {}
-        for name in names:
-            text = name.decode("ascii", "surrogateescape")
-            self.index[text.lower()] = name
-        distinct = len(self.index) == len(names)
-        self.connection = self.index.get(_CONNECTION)
-        self.plain = (
-            distinct and len(names) <= _HEADERS_MAX and self.index.keys() >= _NEEDED and _UNUSUAL.isdisjoint(self.index)
-        )
-        for text in _ASKED_FOR:
-            if text.lower() in self.index:
-                self.index[text] = self.index[text.lower()]
+        pattern = re.escape(BEGINNING)
+        self.index: dict[str, int] = {}
+        for group, name in enumerate(names, 1):
+            lower = name.lower().decode("ascii")
+            pattern += re.escape(name) + b":" + (_KEEP_ALIVE if lower == _CONNECTION else _ANY) + rb"\r\n"
+            self.index[lower] = group
+        self._announced = self.index.get(_CONTENT_LENGTH, 0)
+        for name_asked in _ASKED_FOR:
+            if name_asked.lower() in self.index:
+                self.index[name_asked] = self.index[name_asked.lower()]
+        self.match: Callable[[bytes], re.Match[bytes] | None] = re.compile(pattern + rb"\r\n").match
+
+    def announced_by(self, match: re.Match[bytes]) -> int:
+        """Return the length of the body that a head announces; -1 where that is no number."""
+        announced: bytes = match[self._announced].strip(_BLANKS)
+        return int(announced) if announced.isdigit() else -1
 
 
-NO_SHAPE: Final = Shape(())
-NO_HEADERS: Mapping[str, str] = {}
+class Shapes:
+    """The shapes of the clients that are known."""
+
+    __slots__ = ("_by_names",)
+
+    def __init__(self) -> None:
+        self._by_names: dict[tuple[bytes, ...], Shape] = {}
+
+    def find(self, names: tuple[bytes, ...]) -> Shape | None:
+        """Return the shape that has these names, if it is known."""
+        return self._by_names.get(names)
+
+    def learn(self, names: tuple[bytes, ...]) -> Shape | None:
+        """Make a shape of names, which takes a thousand times as long as to find one; None if they are not plain."""
+        if not _are_plain(names):
+            return None
+        if len(self._by_names) >= _SHAPES_MAX:
+            self._by_names.clear()
+        shape = self._by_names[names] = Shape(names)
+        return shape
+
+
+def names_of(data: bytes) -> tuple[bytes, ...]:
+    """Return the names of the headers in a whole head, with which some bytes begin."""
+    lines = data[: data.find(END_OF_HEAD)].split(b"\r\n")
+    return tuple([line.partition(b":")[0] for line in lines[1:]])
+
+
+def _are_plain(names: tuple[bytes, ...]) -> bool:
+    lower = [name.lower().decode("ascii", "replace") for name in names]
+    distinct = frozenset(lower)
+    return (
+        len(distinct) == len(names) <= _HEADERS_MAX
+        and distinct >= _NEEDED
+        and _UNUSUAL.isdisjoint(distinct)
+        and all(name.isascii() for name in names)
+    )
+
+
+# Matches no head.
+NO_SHAPE: Final = Shape((b"\n",))
+NO_HEADERS: Final[Mapping[str, str]] = {}
 
 
 class Headers(Mapping[str, str]):
     """The headers of a plain request, by name in any case, decoded when they are asked for.
 
     Args:
-        received: names and values as they were sent.
-        index: the names in lower case, and as they are asked for, and how they were sent.
+        match: of the head with its shape.
+        index: where in it the values are, by names in lower case and as they are asked for.
     """
 
-    __slots__ = ("_index", "_received")
+    __slots__ = ("_index", "_match")
 
-    def __init__(self, received: dict[bytes, bytes], index: dict[str, bytes]) -> None:
-        self._received = received
+    def __init__(self, match: re.Match[bytes], index: dict[str, int]) -> None:
+        self._match = match
         self._index = index
 
     @overload
@@ -98,8 +131,8 @@ class Headers(Mapping[str, str]):
     def get(self, name: str, /, default: str | T) -> str | T: ...
     def get(self, name: str, /, default: str | T | None = None) -> str | T | None:
         """Return a header's value; `Mapping.get` raises and catches where there is none."""
-        sent = self._index.get(name) or self._index.get(name.lower())
-        return default if sent is None else self._received[sent].strip(BLANKS).decode("utf-8", "surrogateescape")
+        group = self._index.get(name) or self._index.get(name.lower())
+        return default if group is None else self._match[group].strip(_BLANKS).decode("utf-8", "surrogateescape")
 
     def __getitem__(self, name: str) -> str:
         """Return a header's value."""
@@ -109,9 +142,9 @@ class Headers(Mapping[str, str]):
         return value
 
     def __iter__(self) -> Iterator[str]:
-        """Give the names as they were sent."""
-        return (name.decode("utf-8", "surrogateescape") for name in self._received)
+        """Give the names, in lower case."""
+        return (name for name in self._index if name not in _ASKED_FOR)
 
     def __len__(self) -> int:
         """Return how many there are."""
-        return len(self._received)
+        return len(self._match.groups())

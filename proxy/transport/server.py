@@ -19,6 +19,7 @@ from proxy.transport.exchanges import Exchanges
 from proxy.transport.http1 import Http1Server
 from proxy.transport.http2 import Http2Connection, Http2Server
 from proxy.transport.lean import LeanConnection
+from proxy.transport.plain import Shapes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -64,6 +65,7 @@ class HttpServer:
         start_put: PutStarter | None = None,
     ) -> None:
         self.limits = limits
+        self.shapes = Shapes()
         self.connections_refused = 0
         self._tls = tls
         self._random_share = random_share

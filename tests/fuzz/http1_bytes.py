@@ -20,6 +20,7 @@ from proxy.transport.http1 import Http1Connection, Http1Server
 from proxy.transport.http2 import Http2Connection, Http2Server
 from proxy.transport.lean import LeanConnection
 from proxy.transport.limits import HttpLimits
+from proxy.transport.plain import Shapes
 from tests.fuzz.http2_frames import FakeTransport
 from tests.fuzz.surface import Surface
 
@@ -81,6 +82,7 @@ class Server:
         self.exchanges = Exchanges(self._answer, LIMITS)
         self._http1 = Http1Server(self.exchanges, LIMITS, self.lost)
         self._http2 = Http2Server(self.exchanges, LIMITS, self.lost)
+        self.shapes = Shapes()
         self.open = 0
         self._was_asked_to_connect = False
 

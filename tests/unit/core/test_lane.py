@@ -188,6 +188,7 @@ def test_utilization_is_what_was_sent_lately_as_a_share_of_the_limit() -> None:
 def test_a_lane_whose_rate_has_changed_is_looked_at_again(before: float, after: float, *, sooner: bool) -> None:
     """Tokens come sooner than it was put aside for, or fill a smaller bucket sooner."""
     rate = FixedRate(before)
+    rate.adapts = True
     lane = Lane("shard", ShardLimit(10, 0, 100 * MS, 0), rate)
     lane.recovered(0, 0)
     rate.ratio = after

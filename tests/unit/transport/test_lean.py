@@ -12,7 +12,7 @@ from proxy.kinesis.http import Reply, Request
 from proxy.transport.exchanges import Exchanges
 from proxy.transport.lean import LeanConnection
 from proxy.transport.limits import HttpLimits
-from proxy.transport.plain import Headers
+from proxy.transport.plain import NO_SHAPE, Headers, Shapes, names_of
 from tests.fuzz.http1_bytes import GOOD, STREAMS, Server, SwitchingTransport, answers_to
 
 if TYPE_CHECKING:
@@ -53,6 +53,7 @@ class Bench:
         self.deliver: list[Callable[[Reply], None]] = []
         self.successor: Successor | None = None
         self.lost_connections = 0
+        self.shapes = Shapes()
         self.connection = LeanConnection(self, self._start_put, self.exchanges, limits, retires_at=1_000.0)
         self.transport = WatchedTransport()
         self.connection.connection_made(self.transport)  # type: ignore[arg-type]  # all of it that is used
@@ -355,7 +356,69 @@ async def test_end_lets_the_last_answer_leave_and_gives_up_what_has_none() -> No
 
 def test_headers_are_a_mapping() -> None:
     """Of what was sent."""
-    headers = Headers({b"A": b"1", b"b": b"2"}, {"a": b"A", "b": b"b"})
-    assert dict(headers) == {"A": "1", "b": "2"}
-    assert "B" in headers
-    assert "c" not in headers
+    head = b"POST / HTTP/1.1\r\nHost: a\r\nX-AMZ-target:  b \r\ncontent-Length:3\r\n\r\n"
+    shape = Shapes().learn(names_of(head))
+    assert shape is not None
+    match = shape.match(head)
+    assert match is not None
+    headers = Headers(match, shape.index)
+    assert dict(headers) == {"host": "a", "x-amz-target": "b", "content-length": "3"}
+    assert len(headers) == 3
+    assert [headers.get(name) for name in ("X-Amz-Target", "x-Amz-Target", "HOST", "c")] == ["b", "b", "a", None]
+    assert "B" not in headers
+
+
+def test_a_shape_is_that_of_the_whole_head() -> None:
+    """Not of one with a line more, a line less, other names or another order; and none is that of no head."""
+    lines = [b"POST / HTTP/1.1", b"Host: a", b"Content-Length: 3", b"Connection: Keep-Alive", b"", b""]
+    head = b"\r\n".join(lines)
+    shape = Shapes().learn(names_of(head))
+    assert shape is not None
+    assert shape.match(head + b"abc") is not None
+    others = [lines[:2] + lines[3:], [*lines[:2], b"X: y", *lines[2:]], [lines[0], lines[2], lines[1], *lines[3:]]]
+    others += [[*lines[:3], b"Connection: close", b"", b""], [b"POST /a HTTP/1.1", *lines[1:]], [lines[0], b"", b""]]
+    others += [[line.lower() for line in lines], [lines[0], b"Host: a\nX: y", *lines[2:]]]
+    for other in others:
+        assert shape.match(b"\r\n".join(other)) is None, other
+    assert NO_SHAPE.match(head) is None
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        (b"Host",),
+        (b"Content-Length",),
+        (b"Host", b"host", b"Content-Length"),
+        (b"Host", b"Content-Length", b"Transfer-Encoding"),
+        (b"Host", b"Content-Length", b"expect"),
+        (b"Host", b"Content-Length", b"caf\xc3\xa9"),
+        (b"Host", b"Content-Length", *(b"x%d" % number for number in range(128))),
+    ],
+)
+def test_names_that_are_not_plain_make_no_shape(names: tuple[bytes, ...]) -> None:
+    """What is missing, twice, unusual, or too much."""
+    assert Shapes().learn(names) is None
+
+
+def test_shapes_are_bounded() -> None:
+    """Whoever sends other names in each request makes the proxy work, and not grow."""
+    shapes = Shapes()
+    for number in range(1_000):
+        names = (b"Host", b"Content-Length", b"x-%d" % number)
+        assert shapes.learn(names) is shapes.find(names)
+    assert len(shapes._by_names) <= 256
+
+
+def test_connection_that_brings_one_new_kind_of_head_after_the_other_goes_to_aiohttp() -> None:
+    """A pattern for each would cost more than it saves; one that is known costs none."""
+    bench = Bench()
+    for number in range(50):
+        bench.send(PLAIN.replace(b"host: ", b"X-%d: y\r\nhost: " % (number % 8)))
+        bench.answer(-1)
+    assert bench.successor is None
+    for number in range(8, 17):
+        assert bench.successor is None
+        bench.send(PLAIN.replace(b"host: ", b"X-%d: y\r\nhost: " % number))
+        if number < 16:
+            bench.answer(-1)
+    assert bench.successor is not None
