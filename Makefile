@@ -11,6 +11,8 @@ INSTALLED := $(VENV)/installed
 UV_VENV := $(VENV)-uv
 ATHERIS := tests/fuzz/.atheris
 PLOT_VENV := tests/benchmarks/.venv
+# What the image has, and none of the tools of development: what serves is weighed in it.
+SERVING_VENV := build/serving
 OBSERVABILITY_VENV := tests/observability/.venv
 PLAYWRIGHT := tests/page/.playwright
 OTEL := tests/otel/.packages
@@ -102,8 +104,9 @@ simulate: $(INSTALLED) ## run proxies, clients and a faulty service in virtual t
 	@$(BIN)/python -m tests.simulation $(ARGS)
 
 .PHONY: bench
-bench: compile ## measure CPU, memory and latency beside their targets (ARGS="--only cost" for a part; BUILD=. interpreted)
-	@cd $(BUILD) && $(CURDIR)/$(BIN)/python -m tests.benchmarks.bench --json $(CURDIR)/build/bench.json $(ARGS)
+bench: compile $(SERVING_VENV)/installed ## measure CPU, memory and latency beside their targets (ARGS="--only cost" for a part; BUILD=. interpreted)
+	@cd $(BUILD) && $(CURDIR)/$(BIN)/python -m tests.benchmarks.bench \
+	    --serving $(CURDIR)/$(SERVING_VENV)/bin/python --json $(CURDIR)/build/bench.json $(ARGS)
 
 .PHONY: instructions
 instructions: compile ## count the instructions of a record with valgrind, for noisy machines (ARGS=--keep; BUILD=. interpreted)
@@ -206,6 +209,12 @@ $(BIN)/python:
 	    echo "$(PYTHON) is not Python 3.11 or newer: name one that is, for example make PYTHON=python3.12 run" >&2; exit 1; }
 	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
 	    echo "$(PYTHON) cannot make a virtual environment (on Debian: apt-get install python3-venv)" >&2; exit 1; }
+
+$(SERVING_VENV)/installed: requirements.lock
+	@rm -rf $(SERVING_VENV)
+	@$(PYTHON) -m venv $(SERVING_VENV)
+	@$(SERVING_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-input --require-hashes -r requirements.lock
+	@touch $@
 
 $(PLOT_VENV)/installed: tests/benchmarks/requirements.lock
 	@rm -rf $(PLOT_VENV)

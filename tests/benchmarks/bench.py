@@ -31,16 +31,17 @@ class Bench:
 
     Args:
         plan: how long each is measured.
+        serving: the interpreter that is weighed and started; it should have what the image has, and no more.
     """
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Plan, serving: str = sys.executable) -> None:
         self._plan = plan
         self._costs: costs.Costs | None = None
         self.sections: dict[str, Callable[[], list[Row]]] = {
             "cost": lambda: self.costs().rows(),
             "producers": self._producers,
             "latency": lambda: latency.measure(plan),
-            "memory": lambda: memory.measure(plan),
+            "memory": lambda: memory.measure(plan, serving),
             "protocols": lambda: protocols.measure(plan),
             "spread": lambda: spread.measure(plan),
         }
@@ -64,9 +65,12 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=4.0, help="of one round")
     parser.add_argument("--json", type=Path, default=RESULTS, metavar="FILE")
+    parser.add_argument(
+        "--serving", default=sys.executable, metavar="PYTHON", help="for memory: without other packages"
+    )
     options = parser.parse_args()
     plan = Plan(options.rounds, options.seconds)
-    bench, rows = Bench(plan), list[Row]()
+    bench, rows = Bench(plan, options.serving), list[Row]()
     where = machine()
     print(", ".join(f"{name} {value}" for name, value in where.items()), flush=True)  # noqa: T201 - the result
     started_at = time.monotonic()

@@ -46,14 +46,14 @@ FULL: dict[str, Setting] = {
 }
 
 
-def measure(plan: Plan) -> list[Row]:
-    """Measure all three."""
+def measure(plan: Plan, python: str) -> list[Row]:
+    """Measure all three, of a proxy that an interpreter serves."""
     with emulate(stream=[STREAM], **BOTTOMLESS) as upstream:
-        ready, idle = zip(*(start(upstream.url) for _ in range(plan.rounds)), strict=True)
+        ready, idle = zip(*(start(upstream.url, python) for _ in range(plan.rounds)), strict=True)
     faults = ["latency_ms=600000"]
     with (
         emulate(stream=[STREAM], fault=faults, **BOTTOMLESS) as upstream,
-        serve(upstream.url, **FULL) as proxy,
+        serve(upstream.url, python, **FULL) as proxy,
         ExitStack() as connections,
     ):
         before = proxy.resident_bytes()
@@ -76,10 +76,10 @@ def measure(plan: Plan) -> list[Row]:
     ]
 
 
-def start(upstream_url: str) -> tuple[float, float]:
+def start(upstream_url: str, python: str) -> tuple[float, float]:
     """Start a proxy; return the seconds until it said that it is ready, and its resident bytes then."""
     started_at = time.monotonic()
-    proxy = serve(upstream_url)
+    proxy = serve(upstream_url, python)
     try:
         while status_of(f"{proxy.admin_url}/readyz") != http.client.OK:
             if time.monotonic() - started_at > READY_TIMEOUT_SECONDS:

@@ -205,10 +205,11 @@ class Service(Process):
 
     Args:
         command: `serve` or `emulate`.
+        python: the interpreter.
         settings: by name, as `kinesis-proxy config` prints them; a list is given as several flags.
     """
 
-    def __init__(self, command: str, **settings: Setting) -> None:
+    def __init__(self, command: str, python: str = sys.executable, /, **settings: Setting) -> None:
         self.port, self.admin_port = free_port(), free_port()
         flags = {
             "listen": f"127.0.0.1:{self.port}",
@@ -216,7 +217,7 @@ class Service(Process):
             "log_format": "json",
             **settings,
         }
-        arguments = [sys.executable, "-m", "proxy", command]
+        arguments = [python, "-m", "proxy", command]
         for name, value in flags.items():
             flag = "--" + name.replace("_", "-")
             if isinstance(value, bool):
@@ -243,9 +244,9 @@ def emulate(**settings: Setting) -> Service:
     return Service("emulate", **settings)
 
 
-def serve(upstream: str, **settings: Setting) -> Service:
+def serve(upstream: str, python: str = sys.executable, /, **settings: Setting) -> Service:
     """Start the proxy in front of an upstream; ready once entered."""
-    return Service("serve", upstream=upstream, **settings)
+    return Service("serve", python, upstream=upstream, **settings)
 
 
 class Independent(Process):
