@@ -28,13 +28,10 @@ from proxy.kinesis.errors import (
     InvalidSignatureException,
     MissingAuthenticationTokenException,
 )
+from proxy.kinesis.signature import ALGORITHM, SERVICE, TERMINATOR, scope_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-ALGORITHM = "AWS4-HMAC-SHA256"
-SERVICE = "kinesis"
-TERMINATOR = "aws4_request"
 
 SKEW_MINUTES_MAX = 5
 
@@ -79,7 +76,7 @@ class Claim:
     @property
     def scope(self) -> str:
         """The credential scope."""
-        return f"{self.day}/{self.region}/{SERVICE}/{TERMINATOR}"
+        return scope_of(self.day, self.region)
 
 
 def claim_of(target: str, headers: Mapping[str, str], wall_seconds: int) -> Claim:

@@ -15,12 +15,12 @@ import re
 from functools import lru_cache
 from hashlib import sha256
 from hmac import compare_digest
-from hmac import digest as hmac_digest
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 from urllib.parse import quote
 
 from proxy.kinesis.errors import InvalidSignatureException, UnrecognizedClientException
-from proxy.kinesis.signature_claim import ALGORITHM, SERVICE, TERMINATOR, claim_of
+from proxy.kinesis.signature import signature_of, signing_key_of
+from proxy.kinesis.signature_claim import claim_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -68,7 +68,7 @@ class Verifier(Generic[KeyT]):
 
     def __init__(self, find_key: Callable[[str], KeyT | None]) -> None:
         self._find_key = find_key
-        self._signing_key = lru_cache(SIGNING_KEYS_MAX)(_derived_key)
+        self._signing_key = lru_cache(SIGNING_KEYS_MAX)(signing_key_of)
 
     def verify(self, request: Request, wall_seconds: int) -> KeyT:
         """Return the key that signed a request.
@@ -89,8 +89,8 @@ class Verifier(Generic[KeyT]):
         if key is None:
             raise UnrecognizedClientException(TOKEN_INVALID)
         signing_key = self._signing_key(key.secret_access_key, claim.day, claim.region)
-        to_sign = f"{ALGORITHM}\n{claim.date}\n{claim.scope}\n{_canonical_hash(request, headers, claim)}"
-        expected = hmac_digest(signing_key, to_sign.encode(), "sha256").hex()
+        canonical_hash = _canonical_hash(request, headers, claim)
+        expected = signature_of(signing_key, claim.date, claim.scope, canonical_hash)
         if not _equal(expected, claim.signature):
             raise InvalidSignatureException(MISMATCH)
         if not _equal(key.session_token or "", headers.get("x-amz-security-token", "")):
@@ -147,13 +147,6 @@ def _signed_value(name: str, headers: Mapping[str, str]) -> str:
     if name == "host" and name not in headers:
         return headers[":authority"]
     return headers[name]
-
-
-def _derived_key(secret_access_key: str, day: str, region: str) -> bytes:
-    key = f"AWS4{secret_access_key}".encode()
-    for part in (day, region, SERVICE, TERMINATOR):
-        key = hmac_digest(key, part.encode(), "sha256")
-    return key
 
 
 def _equal(expected: str, given: str) -> bool:

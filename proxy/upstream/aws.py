@@ -289,7 +289,7 @@ def _outcome_of(result: object) -> Outcome:
     failure = result.failure if isinstance(result, HttpReply) else result
     if isinstance(failure, Failure):
         return outcome_of(failure)
-    if isinstance(result, Answer) and any(entry.error_code is not None for entry in result.results):
+    if isinstance(result, Answer) and wire.any_failed(result):
         return Outcome.PARTIAL
     return Outcome.OK
 

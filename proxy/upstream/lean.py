@@ -10,6 +10,7 @@ Must never know: what request and response say.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping  # noqa: TC003 - a compiled tuple looks at its fields' types
 from typing import TYPE_CHECKING, NamedTuple
 
 import aiohttp
@@ -20,8 +21,6 @@ from proxy.upstream.failures import MalformedResponseError, ResponseTooLargeErro
 from proxy.upstream.pool import cut_off
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from aiohttp.client_proto import ResponseHandler
     from aiohttp.connector import Connection
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+from collections.abc import Mapping  # noqa: TC003 - a compiled dataclass looks at its fields' types
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import TYPE_CHECKING
@@ -42,7 +43,6 @@ from proxy.upstream.sending import WRITE_BYTES_MAX, Body, Sending
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Mapping
 
     from botocore.credentials import ReadOnlyCredentials
     from yarl import URL

@@ -74,6 +74,14 @@ def decode_put_record(body: bytes) -> Answer | None:
     return Answer([output], output.encryption_type)
 
 
+def any_failed(answer: Answer) -> bool:
+    """Return whether any record of an answer failed."""
+    for result in answer.results:  # noqa: SIM110 - compiled, a loop costs half of a generator
+        if result.error_code is not None:
+            return True
+    return False
+
+
 def _addressed(batch: Batch) -> tuple[str | None, str | None]:
     """Return stream name and ARN as they go on the wire: one of them."""
     return (batch.stream_name, None) if batch.stream_arn is None else (None, batch.stream_arn)

@@ -79,6 +79,20 @@ def test_new_credentials_are_used_at_once() -> None:
     assert fresh["Authorization"].startswith("AWS4-HMAC-SHA256 Credential=ASIARENEWED/")
 
 
+def test_a_signing_key_serves_for_its_day_and_no_longer() -> None:
+    """A signer that has signed before midnight signs after it as one that begins there."""
+    now = [1795478399.0]  # 2026-11-23T23:59:59Z
+    signer = Signer("eu-west-1", lambda: now[0])
+    before = signer.headers(HOST, TARGET, JSON, b"{}", CREDENTIALS)
+    now[0] += 1
+    after = signer.headers(HOST, TARGET, JSON, b"{}", CREDENTIALS)
+    assert "/20261123/" in before["Authorization"]
+    assert "/20261124/" in after["Authorization"]
+    assert after == Signer("eu-west-1", lambda: now[0]).headers(HOST, TARGET, JSON, b"{}", CREDENTIALS)
+    now[0] -= 1
+    assert signer.headers(HOST, TARGET, JSON, b"{}", CREDENTIALS) == before
+
+
 def test_clock_is_corrected_when_it_is_far_off() -> None:
     """After the service told its time, signatures carry that."""
     signer = Signer("eu-west-1", lambda: NOW)
