@@ -16,9 +16,12 @@ SERVING_VENV := build/serving
 OBSERVABILITY_VENV := tests/observability/.venv
 PLAYWRIGHT := tests/page/.playwright
 OTEL := tests/otel/.packages
-# The program with its hot path compiled, as the image has it, and where benchmarks run.
+# The program with its hot path compiled, as the image has it: what is measured, and proven at length. BUILD=. takes the
+# checkout itself, interpreted, where there is no C compiler.
 COMPILED := build/compiled
 BUILD ?= $(COMPILED)
+BUILT := $(if $(filter .,$(BUILD)),$(INSTALLED),compile)
+RUN := cd $(BUILD) && $(CURDIR)/$(BIN)/python -m
 # All that puts the hot path to use; bugs cannot be planted in what is compiled.
 COMPILED_TESTS := $(addprefix tests/unit/,core frontend kinesis transport upstream test_driver.py test_compiled.py) tests/model \
     $(addprefix tests/integration/test_,order_and_outcome.py retries_join.py shutdown.py transports.py)
@@ -85,12 +88,12 @@ check: $(INSTALLED) ## what CI runs: linters, types, tests, those of the hot pat
 	@$(MAKE) test
 
 .PHONY: soak
-soak: $(INSTALLED) servers ## the long form of the end-to-end checks
-	@$(BIN)/python -m tests.integration.soak $(ARGS)
+soak: servers $(BUILT) ## the long form of the end-to-end checks
+	@$(RUN) tests.integration.soak $(ARGS)
 
 .PHONY: fleet
-fleet: $(INSTALLED) ## eight proxies on four shards, overloaded, with faults, for ten minutes (ARGS="--seconds 60" for short)
-	@$(BIN)/python -m tests.integration.fleet $(ARGS)
+fleet: $(BUILT) ## eight proxies on four shards, overloaded, with faults, for ten minutes (ARGS="--seconds 60" for short)
+	@$(RUN) tests.integration.fleet $(ARGS)
 
 .PHONY: fuzz
 fuzz: $(INSTALLED) ## send hostile bytes to every parser (ARGS="--cases 1000000" for long)
@@ -100,16 +103,16 @@ fuzz: $(INSTALLED) ## send hostile bytes to every parser (ARGS="--cases 1000000"
 	@$(BIN)/python -m tests.fuzz.campaign $(ARGS)
 
 .PHONY: simulate
-simulate: $(INSTALLED) ## run proxies, clients and a faulty service in virtual time (ARGS="--hours 10000 --jobs 2" for long)
-	@$(BIN)/python -m tests.simulation $(ARGS)
+simulate: $(BUILT) ## run proxies, clients and a faulty service in virtual time (ARGS="--hours 10000 --jobs 2" for long)
+	@$(RUN) tests.simulation $(ARGS)
 
 .PHONY: bench
-bench: compile $(SERVING_VENV)/installed ## measure CPU, memory and latency beside their targets (ARGS="--only cost" for a part; BUILD=. interpreted)
-	@cd $(BUILD) && $(CURDIR)/$(BIN)/python -m tests.benchmarks.bench \
+bench: $(BUILT) $(SERVING_VENV)/installed ## measure CPU, memory and latency beside their targets (ARGS="--only cost" for a part; BUILD=. interpreted)
+	@$(RUN) tests.benchmarks.bench \
 	    --serving $(CURDIR)/$(SERVING_VENV)/bin/python --json $(CURDIR)/build/bench.json $(ARGS)
 
 .PHONY: instructions
-instructions: compile ## count the instructions of a record with valgrind, for noisy machines (ARGS=--keep; BUILD=. interpreted)
+instructions: $(BUILT) ## count the instructions of a record with valgrind, for noisy machines (ARGS=--keep; BUILD=. interpreted)
 	@$(BIN)/python -m tests.benchmarks.instructions --tree $(BUILD) $(ARGS)
 
 .PHONY: profile
@@ -118,14 +121,17 @@ profile: $(INSTALLED) $(PLOT_VENV)/installed ## sample where the CPU time of a r
 	@$(PLOT_VENV)/bin/python tests/benchmarks/parts_plot.py build/parts.json build/parts.svg
 
 .PHONY: peers
-peers: $(INSTALLED) ## measure other producers beside the proxy: order, losses, goodput, CPU (ARGS="--only NAME")
+peers: producers $(BUILT) ## measure other producers beside the proxy: order, losses, goodput, CPU (ARGS="--only NAME")
+	@$(RUN) tests.benchmarks.peers $(ARGS)
+
+.PHONY: producers
+producers:
 	@PYTHON="$(PYTHON)" tests/benchmarks/peers/install
-	@$(BIN)/python -m tests.benchmarks.peers $(ARGS)
 
 .PHONY: sharers
-sharers: $(INSTALLED) $(PLOT_VENV)/installed ## show how senders that know nothing of each other share a shard: tables and a plot
-	@$(BIN)/python -m tests.benchmarks.sharers $(ARGS)
-	@$(PLOT_VENV)/bin/python tests/benchmarks/sharers_plot.py build/sharers.json build/sharers.svg
+sharers: $(BUILT) $(PLOT_VENV)/installed ## show how senders that know nothing of each other share a shard: tables and a plot
+	@$(RUN) tests.benchmarks.sharers $(ARGS)
+	@$(PLOT_VENV)/bin/python tests/benchmarks/sharers_plot.py $(BUILD)/build/sharers.json build/sharers.svg
 
 .PHONY: workers
 workers: $(INSTALLED) ## measure one process beside two that share the load: CPU, batches, memory
