@@ -68,6 +68,7 @@ FILES = (
     ("proxy/driver.py", CORE),
     ("proxy/upstream/", UPSTREAM),
     ("proxy/frontend/answers.py", ANSWER),
+    ("proxy/transport/head.py", ANSWER),
     ("proxy/transport/response.py", ANSWER),
     ("proxy/transport/reply.py", ANSWER),
     ("proxy/frontend/", PARSE),

@@ -59,7 +59,7 @@ def test_change_is_told_in_per_cent_of_what_was_kept() -> None:
             ANSWER,
         ),
         ("Call.settle (proxy/frontend/calls.py:160);Histogram.observe (proxy/core/counters.py:6)", ANSWER),
-        ("Call.settle (proxy/frontend/calls.py:160);head_of (proxy/transport/response.py:6)", ANSWER),
+        ("Call.settle (proxy/frontend/calls.py:160);head_of (proxy/transport/head.py:6)", ANSWER),
         ("Call.settle (proxy/frontend/calls.py:160);LeanConnection._reply (proxy/transport/lean.py:380)", WRITE),
         ("run (uvloop/__init__.py:92);Runner.run (asyncio/runners.py:118)", LOOP),
         ("publish (prometheus_client/metrics.py:5)", REST),
