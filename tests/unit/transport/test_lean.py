@@ -422,3 +422,13 @@ def test_connection_that_brings_one_new_kind_of_head_after_the_other_goes_to_aio
         if number < 16:
             bench.answer(-1)
     assert bench.successor is not None
+
+
+def test_what_the_parser_ends_elsewhere_than_the_announced_length_goes_to_aiohttp() -> None:
+    """Two readings of one request: there is only one that may serve it."""
+    bench = Bench()
+    bench.connection._ends.on_message_complete()
+    bench.send(PLAIN)
+    assert bench.successor is not None
+    assert b"".join(bench.successor.pieces) == PLAIN
+    assert not bench.requests
