@@ -40,8 +40,6 @@ if TYPE_CHECKING:
 
 log: Final = structlog.get_logger(__name__)
 
-# A client has one or two; a connection that brings one new kind of head after the other is left to aiohttp.
-_SHAPES_MAX: Final = 16
 # A body that trickles in would be held as more objects than bytes.
 _PIECES_MAX: Final = 1024
 _TIMED_OUT: Final = Reply(408, b"")
@@ -104,7 +102,6 @@ class LeanConnection(asyncio.Protocol):
         "_replied",
         "_request",
         "_shape",
-        "_shapes_left",
         "_since",
         "_start_put",
         "_stuck",
@@ -129,7 +126,6 @@ class LeanConnection(asyncio.Protocol):
         self._ends = _Ends()
         self._parser = httptools.HttpRequestParser(self._ends)
         self._shape = NO_SHAPE
-        self._shapes_left = _SHAPES_MAX
         # of a request that is arriving
         self._pieces: list[bytes] = []
         self._announced_bytes = 0  # by its head, when that is complete
@@ -213,11 +209,7 @@ class LeanConnection(asyncio.Protocol):
         """Return the head of a request if it asks for nothing but the request's answer."""
         head = self._shape.match(data)
         if head is None:
-            names, shapes = names_of(data), self._host.shapes
-            shape = shapes.find(names)
-            if shape is None and self._shapes_left:
-                self._shapes_left -= 1
-                shape = shapes.learn(names)
+            shape = self._host.shapes.find(names_of(data))
             if shape is None:
                 return None
             self._shape = shape

@@ -31,8 +31,9 @@ _UNUSUAL: Final = frozenset({"transfer-encoding", "expect", "upgrade", "te", "tr
 _NEEDED: Final = {"host", _CONTENT_LENGTH}
 # As handlers spell them.
 _ASKED_FOR: Final = ("X-Amz-Target", "Content-Type", "Authorization")
-_HEADERS_MAX: Final = 128
-# Clients of that many kinds; their patterns are made anew when there are more.
+# SDKs send a dozen, in 150 bytes.
+_HEADERS_MAX: Final = 64
+_NAMES_BYTES_MAX: Final = 1024
 _SHAPES_MAX: Final = 256
 # The value of any header; the parser has refused what it may not hold.
 _ANY: Final = rb"([^\n]*)"
@@ -68,7 +69,11 @@ class Shape:
 
 
 class Shapes:
-    """The shapes of the clients that are known."""
+    """The shapes of the clients that were met.
+
+    To make one takes milliseconds, and anybody can send any names: there are so many at the most, and none is made in
+    the place of another.
+    """
 
     __slots__ = ("_by_names",)
 
@@ -76,16 +81,10 @@ class Shapes:
         self._by_names: dict[tuple[bytes, ...], Shape] = {}
 
     def find(self, names: tuple[bytes, ...]) -> Shape | None:
-        """Return the shape that has these names, if it is known."""
-        return self._by_names.get(names)
-
-    def learn(self, names: tuple[bytes, ...]) -> Shape | None:
-        """Make a shape of names, which takes a thousand times as long as to find one; None if they are not plain."""
-        if not _are_plain(names):
-            return None
-        if len(self._by_names) >= _SHAPES_MAX:
-            self._by_names.clear()
-        shape = self._by_names[names] = Shape(names)
+        """Return the shape that has these names; None if they are not plain, or there is no room for another shape."""
+        shape = self._by_names.get(names)
+        if shape is None and len(self._by_names) < _SHAPES_MAX and _are_plain(names):
+            shape = self._by_names[names] = Shape(names)
         return shape
 
 
@@ -100,6 +99,7 @@ def _are_plain(names: tuple[bytes, ...]) -> bool:
     distinct = frozenset(lower)
     return (
         len(distinct) == len(names) <= _HEADERS_MAX
+        and sum(map(len, names)) <= _NAMES_BYTES_MAX
         and distinct >= _NEEDED
         and _UNUSUAL.isdisjoint(distinct)
         and all(name.isascii() for name in names)
