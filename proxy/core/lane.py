@@ -10,7 +10,8 @@ from enum import Enum
 from typing import TYPE_CHECKING, Final
 
 from proxy.core.linked_list import LinkedList
-from proxy.core.rate_control import FixedRate, Traffic
+from proxy.core.rate_control import FixedRate
+from proxy.core.traffic import Traffic
 
 if TYPE_CHECKING:
     from proxy.core.backoff import Backoff
@@ -182,7 +183,8 @@ class Lane:
         self._measure(sent_ms, now_ns)
         if self._adapts:
             throttled_ms = self.limit.cost_ms(throttled_records, throttled_bytes)
-            self._rate.learn(Traffic(sent_records, sent_ms, throttled_records, throttled_ms), now_ns)
+            traffic = Traffic(sent_records, sent_ms, throttled_records, throttled_ms, self.troubles)
+            self._rate.learn(traffic, now_ns)
             self.limit.scale(self._rate.ratio, now_ns)
         return throttled_records > 0
 

@@ -23,6 +23,8 @@ has left.
 A lane that does not use its ratio keeps it. So one that needs less than its share is not slowed down, and what it
 leaves is shared by the others: the division is max-min fair.
 
+Falls that have changed nothing are undone, and the throttles that caused them are let be (see `stray_throttles`).
+
 Must never know: what else there is on the shard.
 
 Source: Chiu and Jain, "Analysis of the Increase and Decrease Algorithms for Congestion Avoidance" (1989); Robbins and
@@ -34,6 +36,9 @@ from __future__ import annotations
 
 from math import exp, log
 from typing import Final, Protocol
+
+from proxy.core.stray_throttles import StrayThrottles
+from proxy.core.traffic import Traffic
 
 NANOSECONDS: Final = 1_000_000_000
 MS_PER_SECOND: Final = 1000
@@ -81,38 +86,6 @@ PATIENCE_SECONDS_MAX: Final = 18.0
 HASTE_GROWTH: Final = 0.02
 HASTE_POWER: Final = 15.0  # growth rises with the square of the time beyond the patience, counted in patiences
 HASTE_GROWTH_MAX: Final = 0.24
-
-
-class Traffic:
-    """What a lane did since it was last asked.
-
-    Args:
-        sent_records: records sent.
-        sent_ms: what they cost, in milliseconds of the lane's nominal limit.
-        throttled_records: records that came back throttled.
-        throttled_ms: what they cost.
-    """
-
-    __slots__ = ("sent_ms", "sent_records", "throttled_ms", "throttled_records")
-
-    def __init__(
-        self,
-        sent_records: int = 0,
-        sent_ms: float = 0.0,
-        throttled_records: int = 0,
-        throttled_ms: float = 0.0,
-    ) -> None:
-        self.sent_records = sent_records
-        self.sent_ms = sent_ms
-        self.throttled_records = throttled_records
-        self.throttled_ms = throttled_ms
-
-    def add(self, other: Traffic) -> None:
-        """Add what was done besides."""
-        self.sent_records += other.sent_records
-        self.sent_ms += other.sent_ms
-        self.throttled_records += other.throttled_records
-        self.throttled_ms += other.throttled_ms
 
 
 class RateControl(Protocol):
@@ -165,6 +138,7 @@ class AdaptiveRate:
         "_fallen",
         "_starting",
         "_stormy_windows",
+        "_strays",
         "_surplus_ms",
         "_window",
         "_window_from_ns",
@@ -184,15 +158,22 @@ class AdaptiveRate:
         self._window_from_ns = now_ns
         self._window = Traffic()
         self._fallen = 0.0  # of the logarithm of the ratio, in this window
+        self._strays = StrayThrottles(now_ns)
 
     def learn(self, traffic: Traffic, now_ns: int) -> None:
         """Take in what happened since the last call; afterwards `ratio` is what counts."""
+        strays = self._strays
+        were_proven = strays.ratio > 0
+        traffic = strays.without(traffic, self.ratio, now_ns)
         if now_ns - self._window_from_ns >= WINDOW_NS:
             self._close_window(now_ns)
         self._window.add(traffic)
         if traffic.throttled_records:
             self._calm_since_ns = now_ns
             self._fall_to(min(self._window.throttled_ms * self._growth() / self._at_rest_ms(), self._fall_max()))
+        if strays.ratio:
+            undone = self.ratio if were_proven else strays.ceiling_ratio
+            self.ratio = min(max(self.ratio, undone), strays.ceiling_ratio)
 
     def _close_window(self, now_ns: int) -> None:
         """Judge the window that is over, and begin the next."""

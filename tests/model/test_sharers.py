@@ -16,3 +16,10 @@ def test_senders_that_know_nothing_of_each_other_share_a_shard_evenly_and_use_it
     assert figures.use >= 0.98
     assert figures.throttled <= 0.01
     assert figures.fairness >= 0.95
+
+
+@pytest.mark.timeout(300)
+def test_a_lone_sender_uses_its_shard_though_some_of_its_records_are_throttled_at_random() -> None:
+    """One in twenty, from a cold start: what it gave up for them it has mostly got back within half a minute."""
+    sharing = Sharing([Demand()], SERVICES["token bucket"], seconds=40, stray_ratio=0.05)
+    assert figures_of(Simulation(sharing).run(), 20, 40).use >= 0.6
