@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 
 from proxy.core.backoff import Backoff
@@ -7,6 +9,9 @@ from proxy.core.lane import PROBE_WAIT_NS, Lane
 from proxy.core.rate_control import AdaptiveRate, FixedRate
 from proxy.core.token_bucket import ShardLimit
 from tests.unit.core.builders import MS, SECOND
+
+if TYPE_CHECKING:
+    from proxy.core.traffic import Traffic
 
 BACKOFF = Backoff(50 * MS, 1000 * MS, lambda: 0.5)
 
@@ -182,6 +187,32 @@ def test_utilization_is_what_was_sent_lately_as_a_share_of_the_limit() -> None:
     lane.recovered(10 * SECOND, 11 * SECOND)
     assert lane.utilization_ratio(11 * SECOND) == 0.25
     assert lane.utilization_ratio(14 * SECOND) == 0.0
+
+
+class Listener:
+    """A rate control that only notes how often in a row the shard refused what it was sent."""
+
+    def __init__(self) -> None:
+        self.ratio = 1.0
+        self.adapts = True
+        self.troubles: list[int] = []
+
+    def learn(self, traffic: Traffic, now_ns: int) -> None:
+        """Note it."""
+        del now_ns
+        self.troubles.append(traffic.troubles)
+
+
+def test_the_rate_control_hears_how_often_in_a_row_the_shard_refused() -> None:
+    """Each time what was sent after the last refusal; what was in flight with it is the same refusal."""
+    rate = Listener()
+    lane = Lane("shard", ShardLimit(1000, 0, 100 * MS, 0), rate)
+    throttle(lane, 0, SECOND)
+    throttle(lane, 0, SECOND + MS)
+    throttle(lane, 2 * SECOND, 3 * SECOND)
+    lane.recovered(4 * SECOND, 5 * SECOND)
+    lane.recovered(6 * SECOND, 7 * SECOND)
+    assert rate.troubles == [0, 1, 1, 2, 0]
 
 
 @pytest.mark.parametrize(("before", "after", "sooner"), [(0.5, 0.6, True), (0.5, 0.5, False), (0.5, 0.4, True)])
