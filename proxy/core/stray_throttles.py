@@ -23,7 +23,7 @@ Source: Wald, "Sequential Tests of Statistical Hypotheses" (1945); RFC 3522 (wha
 
 from __future__ import annotations
 
-from math import exp, log
+from math import exp, log, sqrt
 from typing import Final
 
 from proxy.core.traffic import Traffic
@@ -42,6 +42,9 @@ LATELY_RATIO: Final = 0.8
 
 PROOF: Final = 6.0  # logarithm of the likelihood ratio: 400 to 1
 DISPROOF: Final = -3.0  # 1 to 20; then something has changed, and what was seen before is forgotten
+# More than that have come than were to be expected: something has begun, and what was seen before does not hold for it.
+BEGUN_DEVIATIONS: Final = 3.0
+BEGUN_RECORDS: Final = 3
 GIVEN_UP_RATIO: Final = 0.25  # of the shard's limit, by this lane
 # Below the one it may be what a crowd lets be while shares change; above the other, by more than so many records, the
 # shard is full whatever else happens.
@@ -107,6 +110,9 @@ class _Evidence:
             rate: what they came to, as a share of the shard's limit.
             seconds: how long the window was.
         """
+        expected = self.stray_ratio * sent
+        if throttled > expected + BEGUN_DEVIATIONS * sqrt(expected) + BEGUN_RECORDS:
+            self.forget()
         self._fade_and_add(sent, throttled, rate, seconds)
         if self.windows > 1 and self.weight() < DISPROOF:
             self.forget()

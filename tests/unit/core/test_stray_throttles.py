@@ -102,6 +102,13 @@ def test_a_change_of_what_happens_makes_the_lane_look_anew() -> None:
     assert watched.strays.ratio == pytest.approx(0.04)
 
 
+def test_strays_that_begin_in_a_calm_are_found_as_soon_as_others() -> None:
+    """The minute without any says nothing about them."""
+    watched = Watched()
+    watched.fall(*[(1000, 0)] * 60)
+    watched.prove()
+
+
 def test_proven_strays_are_let_be_and_what_exceeds_them_is_not() -> None:
     """The rate control hears of the rest alone."""
     watched = Watched()
