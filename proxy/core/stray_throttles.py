@@ -39,12 +39,12 @@ MEMORY_SECONDS: Final = 15.0  # others need longer than a fall does to take up w
 # the others have not yet, and a bucket that was full hides how many they would have been at first.
 LATELY_SECONDS: Final = 1.5
 LATELY_RATIO: Final = 0.8
-
-PROOF: Final = 6.0  # logarithm of the likelihood ratio: 400 to 1
-DISPROOF: Final = -3.0  # 1 to 20; then something has changed, and what was seen before is forgotten
 # More than that have come than were to be expected: something has begun, and what was seen before does not hold for it.
 BEGUN_DEVIATIONS: Final = 3.0
 BEGUN_RECORDS: Final = 3
+
+PROOF: Final = 6.0  # logarithm of the likelihood ratio: 400 to 1
+DISPROOF: Final = -3.0  # 1 to 20; then something has changed, and what was seen before is forgotten
 GIVEN_UP_RATIO: Final = 0.25  # of the shard's limit, by this lane
 # Below the one it may be what a crowd lets be while shares change; above the other, by more than so many records, the
 # shard is full whatever else happens.
@@ -208,12 +208,14 @@ class StrayThrottles:
         """Judge the window that is over, and begin the next."""
         window, seconds = self._window, (now_ns - self._window_from_ns) / NANOSECONDS
         self._window, self._window_from_ns = Traffic(), now_ns
+        if self.ratio and now_ns > self._until_ns:
+            self.ratio, self.ceiling_ratio = 0.0, 1.0
         if seconds > WINDOW_SECONDS_MAX:
             self._evidence.forget()
         elif not window.sent_ms:
             return
         elif self.ratio:
-            self._doubt(window, seconds, now_ns)
+            self._doubt(window, seconds)
         else:
             self._watch(window, seconds, ratio, now_ns)
 
@@ -241,7 +243,7 @@ class StrayThrottles:
             self._expect_anew()
             evidence.forget()
 
-    def _doubt(self, window: Traffic, seconds: float, now_ns: int) -> None:
+    def _doubt(self, window: Traffic, seconds: float) -> None:
         """Look whether what was proven still holds."""
         self.ceiling_ratio = min(1.0, self.ceiling_ratio + GROWTH_PER_SECOND * seconds)
         self._expected_seconds += seconds
@@ -256,8 +258,6 @@ class StrayThrottles:
             else:
                 self.ratio = min(self.ratio, self._expected_throttled / self._expected_sent)
             self._expect_anew()
-        if now_ns > self._until_ns:
-            self.ratio, self.ceiling_ratio = 0.0, 1.0
 
     def _expect_anew(self) -> None:
         self._expected_seconds, self._expected_sent, self._expected_throttled = 0.0, 0, 0
