@@ -46,7 +46,8 @@ def test_an_idle_proxy_ends_at_once_with_0(number: signal.Signals) -> None:
 async def test_sigterm_under_load_delivers_what_was_accepted_and_exits_with_0() -> None:
     """Every call that is out at the signal is answered with the true place of its records."""
     ledger, quota = Ledger(), Quota(100_000)
-    with emulate(stream=[STREAM], fault=["latency_ms=500"]) as upstream, serve(upstream.url) as proxy:
+    patient = {"request_timeout_ms": 10_000, "delivery_timeout_ms": 15_000, "drain_timeout_ms": 15_000}
+    with emulate(stream=[STREAM], fault=["latency_ms=500"]) as upstream, serve(upstream.url, **patient) as proxy:
         async with KinesisClient(proxy.url) as client, asyncio.TaskGroup() as tasks:
             for number in range(PRODUCERS):
                 keys = [f"k{number}-{key}" for key in range(20)]

@@ -1,8 +1,6 @@
 """ListShards and DescribeStreamSummary through aiobotocore's client, against scripted answers."""
 
 import json
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
@@ -21,6 +19,7 @@ from tests.support.fault_server import (
     reply,
     trickle,
 )
+from tests.support.upstreams import SOON_MS, opened
 
 ARN = "arn:aws:kinesis:us-east-1:123456789012:stream/orders"
 
@@ -28,17 +27,6 @@ ARN = "arn:aws:kinesis:us-east-1:123456789012:stream/orders"
 @pytest.fixture(autouse=True)
 def _aws_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     use_static_credentials(monkeypatch)
-
-
-@asynccontextmanager
-async def opened(url: str, **settings: Any) -> AsyncIterator[AwsUpstream]:  # noqa: ANN401 - any setting
-    """Open an upstream at a URL."""
-    upstream = AwsUpstream(UpstreamSettings(endpoint_url=url, **settings))
-    await upstream.start()
-    try:
-        yield upstream
-    finally:
-        await upstream.close()
 
 
 def shard(shard_id: str, first: str, last: str, ending_sequence_number: str | None = None) -> dict[str, Any]:
@@ -154,7 +142,7 @@ async def test_client_is_made_once() -> None:
         (page({"ShardId": "shardId-1"}), ("MalformedResponse", Written.UNKNOWN, 0)),
         (page(shard("shardId-1", "zero", "9")), ("MalformedResponse", Written.UNKNOWN, 0)),
         (black_hole(), ("RequestTimeout", Written.UNKNOWN, 0)),
-        (trickle(b'{"Shards":[]}', 0.1), ("RequestTimeout", Written.UNKNOWN, 0)),
+        (trickle(b'{"Shards":[]}', 0.5), ("RequestTimeout", Written.UNKNOWN, 0)),
         (close_after_request(), ("ConnectionReset", Written.UNKNOWN, 0)),
     ],
 )
@@ -162,7 +150,8 @@ async def test_failed_call_is_a_value_after_one_attempt(
     behaviour: Behaviour, failure: tuple[str, Written, int]
 ) -> None:
     """The client's own retries are off: the core decides when to ask again."""
-    async with FaultServer(behaviour) as server, opened(server.url, request_timeout_ms=500) as upstream:
+    timeouts = {"request_timeout_ms": SOON_MS} if failure[0] == "RequestTimeout" else {}
+    async with FaultServer(behaviour) as server, opened(server.url, **timeouts) as upstream:
         result = await upstream.list_shards("orders", None)
         assert isinstance(result, Failure)
         assert (result.code, result.written, result.status) == failure

@@ -1,18 +1,13 @@
 """Forwarded requests over real sockets: what is kept, what is made anew, and what a lost upstream looks like."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from typing import Any
 
 import pytest
 from multidict import CIMultiDict
 from structlog.testing import capture_logs
 
 from proxy.kinesis.http import Request
-from proxy.upstream.aws import AwsUpstream
 from proxy.upstream.counters import FORWARD, Outcome
-from proxy.upstream.settings import UpstreamSettings
 from tests.support.aws_environment import ACCESS_KEY, use_static_credentials
 from tests.support.fault_server import (
     Behaviour,
@@ -23,22 +18,12 @@ from tests.support.fault_server import (
     reset_after_request,
     trickle,
 )
+from tests.support.upstreams import SOON_MS, opened
 
 
 @pytest.fixture(autouse=True)
 def _aws_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     use_static_credentials(monkeypatch)
-
-
-@asynccontextmanager
-async def opened(url: str, **settings: Any) -> AsyncIterator[AwsUpstream]:  # noqa: ANN401 - any setting
-    """Open an upstream at a URL."""
-    upstream = AwsUpstream(UpstreamSettings(endpoint_url=url, **settings))
-    await upstream.start()
-    try:
-        yield upstream
-    finally:
-        await upstream.close()
 
 
 def request(body: bytes = b'{"StreamName":"orders"}', **headers: str) -> Request:
@@ -137,18 +122,18 @@ async def test_reply_is_passed_on_without_what_belongs_to_the_connection(status:
 
 
 @pytest.mark.parametrize(
-    "behaviour",
+    ("behaviour", "timeouts"),
     [
-        close_after_request(),
-        reset_after_request(),
-        black_hole(),
-        trickle(b"{}" * 100, 0.1),
-        reply(200, b"x" * 5000),
+        (close_after_request(), {}),
+        (reset_after_request(), {}),
+        (black_hole(), {"forward_timeout_ms": SOON_MS}),
+        (trickle(b"{}" * 100, 0.1), {"forward_timeout_ms": SOON_MS}),
+        (reply(200, b"x" * 5000), {}),
     ],
 )
-async def test_lost_upstream_is_an_internal_failure(behaviour: Behaviour) -> None:
+async def test_lost_upstream_is_an_internal_failure(behaviour: Behaviour, timeouts: dict[str, int]) -> None:
     """In the client's own format, in bounded time and memory; every SDK tries again."""
-    settings = {"forward_timeout_ms": 300, "forward_response_bytes_max": 4096}
+    settings = {"forward_response_bytes_max": 4096, **timeouts}
     async with FaultServer(behaviour) as server, opened(server.url, **settings) as upstream:
         answer = await upstream.forward("DescribeStream", request())
         assert len(server.requests) == 1
@@ -162,7 +147,7 @@ async def test_forwards_are_bounded_in_number() -> None:
     """Beyond the bound the client is told at once, in the error that its SDK tries again."""
     async with (
         FaultServer(black_hole()) as server,
-        opened(server.url, forwards_in_flight_max=2, forward_timeout_ms=300) as upstream,
+        opened(server.url, forwards_in_flight_max=2, forward_timeout_ms=SOON_MS) as upstream,
     ):
         answers = await asyncio.gather(*(upstream.forward("DescribeStream", request()) for _ in range(3)))
         assert len(server.requests) == 2
@@ -176,7 +161,7 @@ async def test_forwards_are_bounded_in_number() -> None:
 async def test_forwards_do_not_take_the_connections_of_puts() -> None:
     """Slow reads never hold up records."""
     async with FaultServer(black_hole()) as server:
-        settings = {"connections_max": 1, "forward_timeout_ms": 300, "request_timeout_ms": 300}
+        settings = {"connections_max": 1, "forward_timeout_ms": SOON_MS, "request_timeout_ms": SOON_MS}
         async with opened(server.url, **settings) as upstream:
             parts = upstream._started()
             assert parts.puts is not parts.forwards

@@ -13,9 +13,8 @@ from proxy.core.batch import Answer, Batch, Failure, Written
 from proxy.core.hashing import hash_key_of
 from proxy.core.record import Record
 from proxy.core.shard_map import ShardMap, StreamSummary
-from proxy.upstream.aws import AwsUpstream
-from proxy.upstream.settings import UpstreamSettings
 from tests.support.aws_environment import use_static_credentials
+from tests.support.upstreams import opened
 
 
 @pytest.fixture(params=["kinesalite_url", "ministack_url"])
@@ -37,17 +36,6 @@ async def stream_of(url: str, shards: int) -> AsyncIterator[tuple[str, Any]]:
             yield name, client
         finally:
             await client.delete_stream(StreamName=name)
-
-
-@asynccontextmanager
-async def opened(url: str) -> AsyncIterator[AwsUpstream]:
-    """Open an upstream at a URL."""
-    upstream = AwsUpstream(UpstreamSettings(endpoint_url=url))
-    await upstream.start()
-    try:
-        yield upstream
-    finally:
-        await upstream.close()
 
 
 def record(partition_key: str, data: bytes, **members: Any) -> Record:  # noqa: ANN401 - any member

@@ -21,9 +21,8 @@ from tests.support.fault_server import (
     stalled_reader,
     stuck_until,
 )
-from tests.support.upstreams import PATIENT, batch_of, failed, opened
+from tests.support.upstreams import SOON_MS, batch_of, failed, opened
 
-TIMEOUTS = {"read_timeout_ms": 300, "request_timeout_ms": 300}
 STRAY_BODY = b'{"Records":[{"SequenceNumber":"666","ShardId":"shardId-000000000666"}]}'
 STRAY = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(STRAY_BODY), STRAY_BODY)
 
@@ -36,7 +35,7 @@ def _aws_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 async def test_server_that_is_silent_for_a_while_is_served_again_at_once() -> None:
     """Each request of the outage ends by its timeout, and the first one after it passes."""
     script = (put_results(), *[black_hole()] * 5, put_results())
-    async with FaultServer(*script) as server, opened(server.url, **TIMEOUTS) as upstream:
+    async with FaultServer(*script) as server, opened(server.url, request_timeout_ms=SOON_MS) as upstream:
         assert isinstance(await upstream.put(batch_of()), Answer)
         during = await asyncio.gather(*(upstream.put(batch_of()) for _ in range(5)))
         assert {(failed(reply).code, failed(reply).written) for reply in during} == {
@@ -50,19 +49,19 @@ async def test_host_that_was_gone_is_served_again_at_once() -> None:
     """What was not connected to during the outage leaves nothing behind that stands in the way."""
     with full_backlog() as listener:
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-        async with opened(url, connect_timeout_ms=200) as upstream:
-            for reply in await asyncio.gather(*(upstream.put(batch_of()) for _ in range(5))):
+        async with opened(url) as upstream:
+            for reply in await asyncio.gather(*(upstream.put(batch_of(timeout_ms=200)) for _ in range(5))):
                 assert failed(reply).written is Written.NOT_SENT
             async with FaultServer(put_results(), listener=listener) as server:
                 await server.until(lambda: server.connections > 0)  # those that filled the backlog
-                assert isinstance(await upstream.put(batch_of(timeout_ms=20_000)), Answer)
+                assert isinstance(await upstream.put(batch_of()), Answer)
 
 
 async def test_idle_connections_that_an_outage_swallowed_cost_one_timeout_together() -> None:
     """A firewall that forgot them swallows all that is sent on them, for ever: the first silence ends them all."""
     release = asyncio.Event()
     script = (*[held(release, put_results())] * 4, stuck_until(4, put_results()))
-    async with FaultServer(*script) as server, opened(server.url, **TIMEOUTS) as upstream:
+    async with FaultServer(*script) as server, opened(server.url, request_timeout_ms=SOON_MS) as upstream:
         opening = [asyncio.create_task(upstream.put(batch_of())) for _ in range(4)]
         await server.until(lambda: len(server.requests) == 4)
         release.set()
@@ -81,7 +80,7 @@ async def test_request_that_was_given_up_arrives_no_more() -> None:
     batch = batch_of(10, "A" * 20_000, timeout_ms=300)
     async with (
         FaultServer(late_reader(wake, received), receive_buffer_bytes=4096) as server,
-        opened(server.url, **PATIENT) as upstream,
+        opened(server.url) as upstream,
     ):
         failure = failed(await upstream.put(batch))
         assert (failure.code, failure.written) == ("RequestTimeout", Written.UNKNOWN)
@@ -95,7 +94,7 @@ async def test_cancelled_put_arrives_no_more() -> None:
     received: asyncio.Future[bytes | None] = asyncio.get_running_loop().create_future()
     async with (
         FaultServer(late_reader(wake, received), receive_buffer_bytes=4096) as server,
-        opened(server.url, **PATIENT) as upstream,
+        opened(server.url) as upstream,
     ):
         put = asyncio.create_task(upstream.put(batch_of(10, "A" * 20_000)))
         await server.until(lambda: server.connections == 1)
@@ -111,7 +110,7 @@ async def test_close_does_not_wait_for_a_peer_that_does_not_read() -> None:
     large = batch_of(500, "A" * 20_000)
     async with (
         FaultServer(stalled_reader(), receive_buffer_bytes=4096) as server,
-        opened(server.url, **PATIENT) as upstream,
+        opened(server.url) as upstream,
     ):
         put = asyncio.create_task(upstream.put(large))
         await server.until(lambda: server.connections == 1)

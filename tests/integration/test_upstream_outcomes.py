@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from proxy.core.batch import Answer, Failure, Written
-from proxy.core.verdicts import Scope, Verdict, verdict_of
+from proxy.core.verdicts import REQUEST_TIMEOUT, Scope, Verdict, verdict_of
 from tests.support.aws_environment import use_static_credentials
 from tests.support.fault_server import (
     Behaviour,
@@ -27,7 +27,7 @@ from tests.support.fault_server import (
     silence,
     trickle,
 )
-from tests.support.upstreams import batch_of, failed, opened
+from tests.support.upstreams import SOON_MS, batch_of, failed, opened
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -115,7 +115,7 @@ ANSWERED = [
     row(
         "length-too-large-and-open",
         reply(200, RESULTS, {"Content-Length": "500"}),
-        "RequestTimeout",
+        REQUEST_TIMEOUT,
         UNKNOWN,
         STREAM_ILL,
     ),
@@ -123,8 +123,8 @@ ANSWERED = [
     # connections that fail after the request
     row("closed", close_after_request(), "ConnectionReset", UNKNOWN, STREAM_ILL),
     row("reset", reset_after_request(), "ConnectionReset", UNKNOWN, STREAM_ILL),
-    row("black-hole", black_hole(), "RequestTimeout", UNKNOWN, STREAM_ILL),
-    row("trickle", trickle(RESULTS, 0.05), "RequestTimeout", UNKNOWN, STREAM_ILL),
+    row("black-hole", black_hole(), REQUEST_TIMEOUT, UNKNOWN, STREAM_ILL),
+    row("trickle", trickle(RESULTS, 0.05), REQUEST_TIMEOUT, UNKNOWN, STREAM_ILL),
 ]
 
 
@@ -136,11 +136,12 @@ async def test_every_answer_has_its_code_and_its_verdict(
     """On a new connection and on an open one: asked once, nothing repeated, and the next request served as ever."""
     async with (
         FaultServer(*[put_results()] * warm, behaviour, put_results()) as server,
-        opened(server.url, request_timeout_ms=400) as upstream,
+        opened(server.url) as upstream,
     ):
         if warm:
             assert isinstance(await upstream.put(batch_of()), Answer)
-        failure = failed(await upstream.put(batch_of()))
+        timeout_ms = SOON_MS if code == REQUEST_TIMEOUT else 0
+        failure = failed(await upstream.put(batch_of(timeout_ms=timeout_ms)))
         assert (failure.code, failure.written) == (code, written)
         assert verdict_of(failure.code, failure.status) == verdict
         assert len(server.requests) == 1 + warm

@@ -3,8 +3,8 @@
 import asyncio
 import gzip
 import json
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 import pytest
@@ -26,6 +26,7 @@ from tests.support.fault_server import (
     delayed,
     early_reply,
     greeting,
+    held,
     put_results,
     raw,
     reply,
@@ -34,6 +35,7 @@ from tests.support.fault_server import (
     stalled_reader,
     trickle,
 )
+from tests.support.upstreams import SOON_MS, batch_of, opened
 
 Opener = Callable[..., AbstractAsyncContextManager[AwsUpstream]]
 
@@ -45,27 +47,10 @@ def _aws_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     use_static_credentials(monkeypatch)
 
 
-@asynccontextmanager
-async def opened(url: str, **settings: Any) -> AsyncIterator[AwsUpstream]:  # noqa: ANN401 - any setting
-    """Open an upstream at a URL, with timeouts that a test can wait for."""
-    timeouts = {"connect_timeout_ms": 1_000, "read_timeout_ms": 1_000, "request_timeout_ms": 2_000}
-    upstream = AwsUpstream(UpstreamSettings(endpoint_url=url, **{**timeouts, **settings}))
-    await upstream.start()
-    try:
-        yield upstream
-    finally:
-        await upstream.close()
-
-
-def batch_of(count: int, data: str = "aGVsbG8=") -> Batch:
-    """Return a batch of so many small records."""
-    return Batch("orders", None, [Record(f"key-{n}", data, 10, n, 0) for n in range(count)])
-
-
 async def failure_of(server: FaultServer, batch: Batch | None = None, **settings: Any) -> Failure:  # noqa: ANN401
     """Put one batch and return how it failed."""
     async with opened(server.url, **settings) as upstream:
-        result = await upstream.put(batch or batch_of(1))
+        result = await upstream.put(batch or batch_of())
     assert isinstance(result, Failure)
     return result
 
@@ -138,7 +123,7 @@ async def test_connection_closed_before_reading_is_no_success(behaviour: Behavio
 
 @pytest.mark.parametrize(
     ("behaviour", "read_timeout_ms", "request_timeout_ms"),
-    [(black_hole(), 200, 50_000), (black_hole(), 50_000, 200), (trickle(RESULTS, 0.05), 50_000, 200)],
+    [(black_hole(), 200, 50_000), (black_hole(), 50_000, SOON_MS), (trickle(RESULTS, 0.05), 50_000, SOON_MS)],
 )
 async def test_silence_and_slowness_end_in_a_timeout(
     behaviour: Behaviour, read_timeout_ms: int, request_timeout_ms: int
@@ -178,7 +163,7 @@ async def test_refused_connection_was_not_sent() -> None:
 async def test_unknown_host_was_not_sent() -> None:
     """Name resolution fails, or takes longer than a connect may."""
     async with opened("http://nowhere.invalid:4567", connect_timeout_ms=500) as upstream:
-        failure = await upstream.put(batch_of(1))
+        failure = await upstream.put(batch_of())
     assert isinstance(failure, Failure)
     assert (failure.code, failure.written) == ("ConnectFailed", Written.NOT_SENT)
 
@@ -187,7 +172,7 @@ async def test_server_that_does_not_speak_tls_was_sent_nothing() -> None:
     """The handshake fails."""
     async with FaultServer(greeting(b"HTTP/1.1 400 Bad Request\r\n\r\n")) as server:
         async with opened(server.url.replace("http:", "https:")) as upstream:
-            failure = await upstream.put(batch_of(1))
+            failure = await upstream.put(batch_of())
         assert isinstance(failure, Failure)
         assert (failure.code, failure.written) == ("ConnectFailed", Written.NOT_SENT)
         assert server.requests == []
@@ -209,7 +194,7 @@ async def test_certificate_of_a_private_root_is_trusted_where_configured(monkeyp
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/nowhere/roots.pem")
     script = (put_results(), reply(200, b'{"Shards":[]}'))
     async with FaultServer(*script, tls=True) as server, opened(server.url) as upstream:
-        assert isinstance(await upstream.put(batch_of(1)), Answer)
+        assert isinstance(await upstream.put(batch_of()), Answer)
         assert await upstream.list_shards("orders", None) == []
 
 
@@ -219,7 +204,7 @@ async def test_http_proxy_of_the_environment_is_gone_through(monkeypatch: pytest
         monkeypatch.setenv("HTTP_PROXY", server.url)
         async with opened("http://kinesis.invalid:4567") as upstream:
             for _ in range(2):  # on a new connection, and on the one that is then open
-                assert isinstance(await upstream.put(batch_of(1)), Answer)
+                assert isinstance(await upstream.put(batch_of()), Answer)
         assert server.connections == 1
         targets = [(request.target, request.headers["host"]) for request in server.requests]
     assert targets == [("http://kinesis.invalid:4567/", "kinesis.invalid:4567")] * 2
@@ -229,31 +214,37 @@ async def test_connections_are_reused() -> None:
     """Puts in turn share one connection."""
     async with FaultServer(put_results()) as server, opened(server.url) as upstream:
         for _ in range(5):
-            assert isinstance(await upstream.put(batch_of(1)), Answer)
+            assert isinstance(await upstream.put(batch_of()), Answer)
         assert server.connections == 1
         assert server.open_connections == 1
 
 
 async def test_connections_are_bounded() -> None:
     """A put that finds no free connection in time was not sent."""
+    release = asyncio.Event()
     async with (
-        FaultServer(black_hole()) as server,
-        opened(server.url, connections_max=2, connect_timeout_ms=100, read_timeout_ms=200) as upstream,
+        FaultServer(held(release, put_results())) as server,
+        opened(server.url, connections_max=2, connect_timeout_ms=SOON_MS) as upstream,
     ):
-        results = await asyncio.gather(*(upstream.put(batch_of(1)) for _ in range(5)))
+        first = [asyncio.create_task(upstream.put(batch_of())) for _ in range(2)]
+        await server.until(lambda: len(server.requests) == 2)
+        for reply in await asyncio.gather(*(upstream.put(batch_of()) for _ in range(3))):
+            assert isinstance(reply, Failure)
+            assert (reply.code, reply.written) == ("ConnectFailed", Written.NOT_SENT)
+        release.set()
+        assert all(isinstance(reply, Answer) for reply in await asyncio.gather(*first))
+        assert len(server.requests) == 2
         assert server.connections == 2
-    outcomes = sorted((r.code, r.written.value) for r in results if isinstance(r, Failure))
-    assert outcomes == [("ConnectFailed", "not_sent")] * 3 + [("RequestTimeout", "unknown")] * 2
 
 
 async def test_idle_connection_that_the_server_closed_is_replaced() -> None:
     """Once the close has been seen, the next put opens a connection of its own."""
     script = (reply(200, RESULTS, then_close=True), put_results())
     async with FaultServer(*script) as server, opened(server.url) as upstream:
-        assert isinstance(await upstream.put(batch_of(1)), Answer)
+        assert isinstance(await upstream.put(batch_of()), Answer)
         await server.until(lambda: server.open_connections == 0)
         await asyncio.sleep(0.01)  # the close crosses the loopback
-        assert isinstance(await upstream.put(batch_of(1)), Answer)
+        assert isinstance(await upstream.put(batch_of()), Answer)
         assert server.connections == 2
 
 
@@ -261,8 +252,8 @@ async def test_idle_connection_that_breaks_as_it_is_used_leaves_the_outcome_unkn
     """It cannot be told from one that broke after the service read the request; aiohttp does not try again."""
     script = (put_results(), close_after_request(), put_results())
     async with FaultServer(*script) as server, opened(server.url) as upstream:
-        assert isinstance(await upstream.put(batch_of(1)), Answer)
-        failure = await upstream.put(batch_of(1))
+        assert isinstance(await upstream.put(batch_of()), Answer)
+        failure = await upstream.put(batch_of())
         assert isinstance(failure, Failure)
         assert (failure.code, failure.written) == ("ConnectionReset", Written.UNKNOWN)
         assert [request.connection for request in server.requests] == [0, 0]
@@ -320,8 +311,8 @@ async def test_error_of_the_service_is_passed_on(status: int, written: Written) 
     """With its code, message and status; the connection stays."""
     error = reply(status, b'{"__type":"SomeException","message":"why"}')
     async with FaultServer(error, put_results()) as server, opened(server.url) as upstream:
-        assert await upstream.put(batch_of(1)) == Failure("SomeException", "why", written, status)
-        assert isinstance(await upstream.put(batch_of(1)), Answer)
+        assert await upstream.put(batch_of()) == Failure("SomeException", "why", written, status)
+        assert isinstance(await upstream.put(batch_of()), Answer)
         assert server.connections == 1
 
 
@@ -339,7 +330,7 @@ async def test_cancelled_put_leaves_nothing_behind() -> None:
     async with FaultServer(black_hole()) as server:
         before = asyncio.all_tasks()
         async with opened(server.url) as upstream:
-            put = asyncio.create_task(upstream.put(batch_of(1)))
+            put = asyncio.create_task(upstream.put(batch_of()))
             await server.until(lambda: len(server.requests) == 1)
             assert upstream.counters.in_flight == 1
             put.cancel()
@@ -355,7 +346,7 @@ async def test_close_ends_what_is_under_way() -> None:
     async with FaultServer(black_hole()) as server:
         upstream = AwsUpstream(UpstreamSettings(endpoint_url=server.url))
         await upstream.start()
-        put = asyncio.create_task(upstream.put(batch_of(1)))
+        put = asyncio.create_task(upstream.put(batch_of()))
         await server.until(lambda: len(server.requests) == 1)
         await upstream.close()
         failure = await put
@@ -379,10 +370,10 @@ async def test_every_put_is_counted_by_outcome() -> None:
     )
     async with FaultServer(*script) as server, opened(server.url) as upstream:
         for _ in script:
-            await upstream.put(batch_of(1))
+            await upstream.put(batch_of())
         counters = upstream.counters
     async with opened("http://127.0.0.1:1") as nowhere:
-        await nowhere.put(batch_of(1))
+        await nowhere.put(batch_of())
     counted = {outcome: counters.requests[PUT_RECORDS, outcome] for outcome in Outcome}
     assert counted == {
         Outcome.OK: 2,

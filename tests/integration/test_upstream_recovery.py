@@ -28,7 +28,7 @@ from tests.support.fault_server import (
     reply,
     reset_after_request,
 )
-from tests.support.upstreams import opened
+from tests.support.upstreams import SOON_MS, opened
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -94,12 +94,12 @@ async def driving(service: Service) -> AsyncIterator[Driver]:
 
     # without shard limits: what is in a request must not hang on how many tokens have come in when the map arrives
     limits = StreamLimits(
-        delivery_timeout_ns=20 * SECOND_NS,
+        delivery_timeout_ns=60 * SECOND_NS,
         backoff_base_ns=1_000_000,
         shard_records_per_second=0,
         shard_bytes_per_second=0,
     )
-    async with FaultServer(service()) as server, opened(server.url, request_timeout_ms=400) as upstream:
+    async with FaultServer(service()) as server, opened(server.url, request_timeout_ms=SOON_MS) as upstream:
         driver = Driver(upstream, lambda _: limits, Buffer(10_000, 64 * MIB), 10, clock, lambda: 0.5)
         yield driver
         await driver.drain(5 * SECOND_NS)

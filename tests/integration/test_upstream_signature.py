@@ -10,10 +10,9 @@ from aiobotocore.session import AioSession
 
 from proxy.core.batch import Batch
 from proxy.core.record import Record
-from proxy.upstream.aws import AwsUpstream
-from proxy.upstream.settings import UpstreamSettings
 from tests.support.aws_environment import use_static_credentials
 from tests.support.fault_server import FaultServer, ReceivedRequest, put_results, reply
+from tests.support.upstreams import opened
 
 ARN = "arn:aws:kinesis:eu-west-1:123456789012:stream/orders"
 ONE_RESULT = b'{"SequenceNumber":"4960","ShardId":"shardId-000000000000"}'
@@ -30,17 +29,6 @@ async def botocore_client(url: str) -> AsyncIterator[Any]:
     """Open botocore's generic client, on aiobotocore."""
     async with AioSession().create_client("kinesis", endpoint_url=url) as client:
         yield client
-
-
-@asynccontextmanager
-async def opened(url: str) -> AsyncIterator[AwsUpstream]:
-    """Open an upstream at a URL."""
-    upstream = AwsUpstream(UpstreamSettings(endpoint_url=url))
-    await upstream.start()
-    try:
-        yield upstream
-    finally:
-        await upstream.close()
 
 
 def canonical(request: ReceivedRequest) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -11,19 +12,25 @@ from proxy.upstream.aws import AwsUpstream
 from proxy.upstream.settings import UpstreamSettings
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
 
     from proxy.core.batch import Reply
 
-# Long enough that a test which waits for one of them has failed.
-PATIENT = {"connect_timeout_ms": 50_000, "read_timeout_ms": 50_000, "request_timeout_ms": 50_000}
+# Long enough that a busy machine does not meet one of them, and that a test which waits for one has failed.
+PATIENT = dict.fromkeys(("connect_timeout_ms", "read_timeout_ms", "request_timeout_ms", "forward_timeout_ms"), 50000)
+
+# Long enough for a busy machine to connect and to send, and short enough to be waited for.
+SOON_MS = 1_500
 
 
 @asynccontextmanager
-async def opened(url: str, **settings: Any) -> AsyncIterator[AwsUpstream]:  # noqa: ANN401 - any setting
-    """Open an upstream at a URL, with timeouts that a test can wait for."""
-    timeouts = {"connect_timeout_ms": 1_000, "read_timeout_ms": 1_000, "request_timeout_ms": 2_000}
-    upstream = AwsUpstream(UpstreamSettings(endpoint_url=url, **{**timeouts, **settings}))
+async def opened(
+    url: str,
+    wall_clock: Callable[[], float] = time.time,
+    **settings: Any,  # noqa: ANN401 - any setting
+) -> AsyncIterator[AwsUpstream]:
+    """Open an upstream at a URL, patient but for the timeouts that are given."""
+    upstream = AwsUpstream(UpstreamSettings(endpoint_url=url, **{**PATIENT, **settings}), wall_clock=wall_clock)
     await upstream.start()
     try:
         yield upstream
