@@ -14,11 +14,12 @@ lose 0.2 %.
     STARTING ──calm windows──> SETTLED ──more was throttled than can be chance──> SETTLED at age 0
 
 How large the steps are is a matter of how much has changed. A lane that is STARTING halves its ratio with each window
-in which much was throttled; one that is SETTLED gives way more slowly, for it may be a newcomer that is to yield. Steps
-are large at age 0 and shrink with the age (one over time, the way of stochastic approximation), from those that find a
-new share within seconds to those that keep it steady; meanwhile more is let be throttled, for throttles are all the
-news there is. A lane that was not throttled for long though it used all that it had grows faster and faster: someone
-has left.
+in which much was throttled; one that is SETTLED gives way more slowly, for it may be a newcomer that is to yield. The
+larger it is, the more it gives way, for a service that counts by the second throttles in clumps: to each of them all
+lanes fall as far as they may, and falls by the same factor would leave them as unequal as they are. Steps are large at
+age 0 and shrink with the age (one over time, the way of stochastic approximation), from those that find a new share
+within seconds to those that keep it steady; meanwhile more is let be throttled, for throttles are all the news there
+is. A lane that was not throttled for long though it used all that it had grows faster and faster: someone has left.
 
 A lane that does not use its ratio keeps it. So one that needs less than its share is not slowed down, and what it
 leaves is shared by the others: the division is max-min fair.
@@ -65,7 +66,9 @@ THROTTLED_POWER: Final = 0.2
 
 # Falls of the logarithm of the ratio in one window.
 FALL_MAX: Final = 0.7  # half
-FALL_SETTLED_MAX: Final = 0.1  # one clump of throttles is one piece of news; twice the growth, if that is more
+# Of a settled lane: one clump of throttles is one piece of news. Twice the growth, if that is more.
+FALL_SETTLED_MAX: Final = 0.1
+FALL_TIMES_RATIO: Final = 0.3  # on top: of two lanes that fall as far as they may, the larger gives way more
 FALL_DOUBLES_AFTER: Final = 4  # windows in a row in which much was throttled: nobody else yields
 
 # When much was throttled in a window: that many records, and that fraction of what was sent.
@@ -170,7 +173,7 @@ class AdaptiveRate:
         self._window.add(traffic)
         if traffic.throttled_records:
             self._calm_since_ns = now_ns
-            self._fall_to(min(self._window.throttled_ms * self._growth() / self._at_rest_ms(), self._fall_max()))
+            self._fall_for(self._window)
         if strays.ratio:
             undone = self.ratio if were_proven else strays.ceiling_ratio
             self.ratio = min(max(self.ratio, undone), strays.ceiling_ratio)
@@ -195,6 +198,8 @@ class AdaptiveRate:
                 self._grow(window, seconds, now_ns)
         if stirred:
             self._age_seconds = 0.0
+            if not self._starting:
+                self._fall_for(window)
         self._window_from_ns = now_ns
         self._window = Traffic()
         self._fallen = 0.0
@@ -232,6 +237,10 @@ class AdaptiveRate:
             growth = max(growth, haste)
         self.ratio = min(1.0, self.ratio * exp(growth * seconds))
 
+    def _fall_for(self, window: Traffic) -> None:
+        """Fall as far as what was throttled in a window asks for at this age."""
+        self._fall_to(min(window.throttled_ms * self._growth() / self._at_rest_ms(), self._fall_max()))
+
     def _fall_to(self, fall: float) -> None:
         """Let the logarithm of the ratio fall so far in this window, what it has fallen before included."""
         if fall > self._fallen:
@@ -243,7 +252,8 @@ class AdaptiveRate:
         if self._starting:
             return FALL_MAX
         doublings = max(0, self._stormy_windows - FALL_DOUBLES_AFTER)
-        return min(FALL_MAX, max(FALL_SETTLED_MAX, 2 * self._growth()) * (1 << doublings))
+        settled = FALL_SETTLED_MAX + FALL_TIMES_RATIO * self.ratio
+        return min(FALL_MAX, max(settled, 2 * self._growth()) * (1 << doublings))
 
     def _growth(self) -> float:
         """Return the growth of the logarithm of the ratio in a second, by its age."""

@@ -51,12 +51,22 @@ def test_a_starting_lane_halves_with_each_window_in_which_much_is_throttled() ->
 def test_a_clump_of_throttles_is_one_piece_of_news_for_a_settled_lane() -> None:
     """All that was in flight comes back throttled together; a tenth is given up for it, not all."""
     few, many = Lane(), Lane()
-    few.settle()
-    before = many.settle()
-    few.rate.learn(Traffic(0, 0.0, 3, 3.0), few.now_ns)
+    few.settle(halvings=6)
+    before = many.settle(halvings=6)
+    few.rate.learn(Traffic(0, 0.0, 2, 2.0), few.now_ns)
     many.rate.learn(Traffic(0, 0.0, 300, 300.0), many.now_ns)
     assert many.rate.ratio < few.rate.ratio < before
     assert many.rate.ratio > 0.85 * before
+
+
+def test_of_two_lanes_that_meet_a_clump_the_larger_gives_way_more() -> None:
+    """However large the clump is: if both fell by the same factor, a newcomer to a lone lane never came to its half."""
+    large, small = Lane(), Lane()
+    before = large.settle(halvings=1), small.settle(halvings=3)
+    for lane in (large, small):
+        lane.rate.learn(Traffic(0, 0.0, 300, 300.0), lane.now_ns)
+    assert before[0] > 1.3 * before[1]
+    assert large.rate.ratio / before[0] < 0.97 * small.rate.ratio / before[1]
 
 
 def test_a_clump_does_not_excuse_the_next_window_from_falling() -> None:
@@ -129,6 +139,18 @@ def test_more_throttles_than_chance_make_the_steps_large_again() -> None:
     fallen = stirred.seconds(12, throttled=8)
     assert fallen < before
     assert stirred.seconds(5) > 1.5 * fallen
+
+
+def test_what_has_proven_to_be_no_chance_is_answered_with_the_large_step() -> None:
+    """The lone lane that a newcomer meets was old, and its steps small: it makes room at once, not a second later."""
+    lane = Lane()
+    lane.seconds(90, throttled=1)
+    before = lane.rate.ratio
+    lane.rate.learn(Traffic(900, 900.0, 45, 45.0), lane.now_ns)
+    by_the_small_step = lane.rate.ratio
+    lane.rate.learn(Traffic(0, 0.0, 0, 0.0), lane.now_ns + SECOND)
+    assert by_the_small_step > 0.9 * before
+    assert lane.rate.ratio < 0.75 * before
 
 
 def test_what_is_throttled_counts_by_its_cost() -> None:
