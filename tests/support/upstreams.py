@@ -27,6 +27,7 @@ SOON_MS = 1_500
 async def opened(
     url: str,
     wall_clock: Callable[[], float] = time.time,
+    /,
     **settings: Any,  # noqa: ANN401 - any setting
 ) -> AsyncIterator[AwsUpstream]:
     """Open an upstream at a URL, patient but for the timeouts that are given."""
