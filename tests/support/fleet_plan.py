@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from proxy.kinesis.limits import SHARD_RECORDS_PER_SECOND
+from proxy.kinesis.limits import SHARD_BYTES_PER_SECOND, SHARD_RECORDS_PER_SECOND
 
 SEED = 20_131_202
 DATA_BYTES = 100
@@ -126,9 +126,14 @@ class FleetOptions:
     stretches: tuple[Stretch, ...] = STRETCHES
 
     @property
+    def shard_records_per_second(self) -> float:
+        """What one shard takes: payloads of more than a KiB meet its limit on bytes. Keys, a few bytes, are left out."""
+        return min(SHARD_RECORDS_PER_SECOND, SHARD_BYTES_PER_SECOND / self.data_bytes)
+
+    @property
     def records_per_second(self) -> float:
         """What all clients together send."""
-        return self.overload * self.shards * SHARD_RECORDS_PER_SECOND
+        return self.overload * self.shards * self.shard_records_per_second
 
     def lengths(self) -> list[float]:
         """Return the stretches' lengths in seconds."""

@@ -6,7 +6,6 @@ from array import array
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from proxy.kinesis.limits import SHARD_RECORDS_PER_SECOND
 from tests.support.fleet_client import DELIVERED, EXPIRED, REFUSED, Tally
 from tests.support.fleet_plan import jain
 
@@ -120,7 +119,7 @@ def quantiles(values: array[float], unit: float = 1000.0) -> list[str]:
 
 
 def _stretches(run: FleetRun) -> str:
-    rows = [_stretch_row(passed) for passed in run.passed]
+    rows = [_stretch_row(passed, run.options.shard_records_per_second) for passed in run.passed]
     return (
         "## Use, throttled share and fairness\n\n"
         "Use is what the stream took of its open shards' limits (a new shard takes a second's worth at once, hence "
@@ -136,7 +135,7 @@ def _stretches(run: FleetRun) -> str:
     )
 
 
-def _stretch_row(passed: Passed) -> list[object]:
+def _stretch_row(passed: Passed, shard_records_per_second: float) -> list[object]:
     before, after, seconds = passed.before, passed.after, passed.seconds
 
     def grown(name: str) -> int:
@@ -147,7 +146,7 @@ def _stretch_row(passed: Passed) -> list[object]:
     )
     reached = max(1, accepted + throttled + faulted)
     delivered = [float(a.delivered - b.delivered) for a, b in zip(after.proxies, before.proxies, strict=True)]
-    limit = after.stream.open_shards * SHARD_RECORDS_PER_SECOND * seconds
+    limit = after.stream.open_shards * shard_records_per_second * seconds
     return [
         passed.stretch.name,
         f"{seconds:.1f}",

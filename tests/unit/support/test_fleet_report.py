@@ -201,6 +201,12 @@ def test_quantiles_are_of_the_values_in_order() -> None:
     assert quantiles(array("f", [number / 1000 for number in range(100, -1, -1)])) == ["50.0", "99.0", "100.0"]
 
 
+def test_load_is_a_multiple_of_what_the_shards_take_be_it_records_or_bytes() -> None:
+    """A shard takes a thousand records of a hundred bytes a second, and 128 of 8 KiB."""
+    assert FleetOptions(seconds=1.0, data_bytes=100, shards=4, overload=3.0).records_per_second == 12_000
+    assert FleetOptions(seconds=1.0, data_bytes=8192, shards=4, overload=3.0).records_per_second == 1_536
+
+
 def test_every_proxy_has_the_same_clients_and_no_key_has_two() -> None:
     """Equal demand, and an order of each key that is known; together they send what was asked for."""
     options = FleetOptions(seconds=1.0)
