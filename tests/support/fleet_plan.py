@@ -127,7 +127,7 @@ class FleetOptions:
 
     @property
     def shard_records_per_second(self) -> float:
-        """What one shard takes: payloads of more than a KiB meet its limit on bytes. Keys, a few bytes, are left out."""
+        """What one shard takes: payloads of a KiB or more meet its limit on bytes. Keys, a few bytes, are left out."""
         return min(SHARD_RECORDS_PER_SECOND, SHARD_BYTES_PER_SECOND / self.data_bytes)
 
     @property
