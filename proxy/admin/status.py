@@ -125,6 +125,7 @@ def _shard(lane: Lane, now_ns: int) -> dict[str, Any]:
         "ready_partition_keys": len(lane.ready),
         "throttled_records": lane.throttled_records,
         "rate_ratio": round(lane.rate_ratio, 4),
+        "stray_throttled_ratio": round(lane.stray_ratio, 4),
         "utilization_ratio": round(lane.utilization_ratio(now_ns), 3),
         "backoff_ms": max(0, lane.backoff_until_ns - now_ns) // MILLISECOND_NS,
         "records_allowed_now": round(lane.limit.records.level(now_ns), 1),

@@ -109,6 +109,11 @@ class Lane:
         """Share of the shard's limit that the lane may use now."""
         return self.limit.ratio
 
+    @property
+    def stray_ratio(self) -> float:
+        """Fraction of what is sent that the shard throttles at whatever rate, as far as the lane has found out."""
+        return self._rate.stray_ratio
+
     def ready_at_ns(self, size_bytes: int) -> int:
         """Return the instant from which a record of this size may go to the shard."""
         ready_at_ns, backoff_until_ns = self.limit.ready_at_ns(size_bytes), self.backoff_until_ns

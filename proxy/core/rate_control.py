@@ -94,11 +94,15 @@ HASTE_GROWTH_MAX: Final = 0.24
 class RateControl(Protocol):
     """A law by which a lane finds its ratio.
 
-    `ratio` is what the lane may use of its nominal limit; `adapts` whether that can change.
+    `ratio` is what the lane may use of its nominal limit; `adapts` whether that can change. `stray_ratio` is the
+    fraction of what is sent that comes back throttled at whatever rate, and is let be: 0 where none has been found.
     """
 
     ratio: float
     adapts: bool
+
+    @property
+    def stray_ratio(self) -> float: ...  # noqa: D102 - see above
 
     def learn(self, traffic: Traffic, now_ns: int) -> None:
         """Take in what happened since the last call; afterwards `ratio` is what counts."""
@@ -116,6 +120,11 @@ class FixedRate:
     def __init__(self, ratio: float = 1.0) -> None:
         self.ratio = ratio
         self.adapts = False
+
+    @property
+    def stray_ratio(self) -> float:
+        """Nothing is looked for."""
+        return 0.0
 
     def learn(self, traffic: Traffic, now_ns: int) -> None:
         """Learn nothing."""
@@ -162,6 +171,11 @@ class AdaptiveRate:
         self._window = Traffic()
         self._fallen = 0.0  # of the logarithm of the ratio, in this window
         self._strays = StrayThrottles(now_ns)
+
+    @property
+    def stray_ratio(self) -> float:
+        """The fraction that is let be."""
+        return self._strays.ratio
 
     def learn(self, traffic: Traffic, now_ns: int) -> None:
         """Take in what happened since the last call; afterwards `ratio` is what counts."""

@@ -19,7 +19,20 @@ def test_senders_that_know_nothing_of_each_other_share_a_shard_evenly_and_use_it
 
 
 @pytest.mark.timeout(300)
+@pytest.mark.parametrize("service", SERVICES)
+def test_a_newcomer_to_a_lone_sender_comes_to_its_half_within_a_minute(service: str) -> None:
+    """Though the other had the whole shard, and a service that counts by the second throttles both together."""
+    sharing = Sharing([Demand(), Demand(from_seconds=30)], SERVICES[service], seconds=110)
+    simulation = Simulation(sharing).run()
+    taken = [sum(sender.taken[90:]) for sender in simulation.senders]
+    assert taken[1] >= 0.4 * sum(taken)
+    assert {sender.lane.stray_ratio for sender in simulation.senders} == {0.0}
+
+
+@pytest.mark.timeout(300)
 def test_a_lone_sender_uses_its_shard_though_some_of_its_records_are_throttled_at_random() -> None:
     """One in twenty, from a cold start: what it gave up for them it has mostly got back within half a minute."""
     sharing = Sharing([Demand()], SERVICES["token bucket"], seconds=40, stray_ratio=0.05)
-    assert figures_of(Simulation(sharing).run(), 20, 40).use >= 0.6
+    simulation = Simulation(sharing).run()
+    assert figures_of(simulation, 20, 40).use >= 0.6
+    assert 0.04 < simulation.senders[0].lane.stray_ratio < 0.06

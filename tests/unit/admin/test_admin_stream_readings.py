@@ -203,6 +203,22 @@ def test_the_worst_shard_speaks_for_its_stream() -> None:
     virtual_time.run(main())
 
 
+def test_the_status_tells_of_each_shard_what_its_rate_makes_of_its_throttles() -> None:
+    """The share of the limit that it may use, and the fraction that is let be: none that it knows of."""
+
+    async def main() -> None:
+        driver = make_driver(HeldUpstream())
+        driver.append("orders", None, make_records("a"))
+        await asyncio.sleep(0.2)
+        loop = cast("virtual_time.VirtualTimeLoop", asyncio.get_running_loop())
+        (shard,) = describe_streams(driver, Pulse(dict), loop.clock_ns())["streams"][0]["shards"]
+        assert (shard["rate_ratio"], shard["stray_throttled_ratio"]) == (1.0, 0.0)
+        await driver.drain(0)
+        await driver.close()
+
+    virtual_time.run(main())
+
+
 def test_the_status_names_hot_keys_by_the_beginning_of_their_hashes() -> None:
     """Whoever suspects a key can check it; whoever reads the page learns no key."""
 

@@ -190,11 +190,12 @@ def test_utilization_is_what_was_sent_lately_as_a_share_of_the_limit() -> None:
 
 
 class Listener:
-    """A rate control that only notes how often in a row the shard refused what it was sent."""
+    """A rate control that only notes how often in a row the shard refused what it was sent, and lets a twentieth be."""
 
     def __init__(self) -> None:
         self.ratio = 1.0
         self.adapts = True
+        self.stray_ratio = 0.05
         self.troubles: list[int] = []
 
     def learn(self, traffic: Traffic, now_ns: int) -> None:
@@ -213,6 +214,12 @@ def test_the_rate_control_hears_how_often_in_a_row_the_shard_refused() -> None:
     lane.recovered(4 * SECOND, 5 * SECOND)
     lane.recovered(6 * SECOND, 7 * SECOND)
     assert rate.troubles == [0, 1, 1, 2, 0]
+
+
+def test_a_lane_tells_which_fraction_of_its_throttles_is_let_be() -> None:
+    """As its rate control has found out; one of a fixed rate lets none be."""
+    assert Lane("shard", ShardLimit(1000, 0, 100 * MS, 0), Listener()).stray_ratio == 0.05
+    assert Lane("shard", ShardLimit(1000, 0, 100 * MS, 0), FixedRate()).stray_ratio == 0.0
 
 
 @pytest.mark.parametrize(("before", "after", "sooner"), [(0.5, 0.6, True), (0.5, 0.5, False), (0.5, 0.4, True)])
