@@ -92,7 +92,7 @@ soak: servers $(BUILT) ## the long form of the end-to-end checks
 	@$(RUN) tests.integration.soak $(ARGS)
 
 .PHONY: fleet
-fleet: $(BUILT) ## eight proxies on four shards, overloaded, with faults, for ten minutes (ARGS="--seconds 60" for short, "--data-bytes 8000" for few large records)
+fleet: $(BUILT) ## eight proxies on four shards, overloaded, with faults, for ten minutes (ARGS="--seconds 60 --data-bytes 8000": short, large records)
 	@$(RUN) tests.integration.fleet $(ARGS)
 
 .PHONY: fuzz
