@@ -86,10 +86,14 @@ class HeldUpstream:
         self._held.pop(0)[1].set_result(Failure(code, None, Written.UNKNOWN))
 
 
-def make_driver(upstream: HeldUpstream, *, records_max: int = 1_000, streams_max: int = 100) -> Driver:
+UNLIMITED = StreamLimits(shard_records_per_second=0, shard_bytes_per_second=0)
+
+
+def make_driver(
+    upstream: HeldUpstream, *, records_max: int = 1_000, streams_max: int = 100, limits: StreamLimits = UNLIMITED
+) -> Driver:
     """Make a driver on the running virtual-time loop."""
     loop = cast("VirtualTimeLoop", asyncio.get_running_loop())
-    limits = StreamLimits(shard_records_per_second=0, shard_bytes_per_second=0)
     return Driver(upstream, lambda _: limits, Buffer(records_max, 64 * MIB), streams_max, loop.clock_ns, lambda: 0.5)
 
 

@@ -8,12 +8,14 @@ from proxy.admin.pulse import Pulse
 from proxy.admin.status import describe_records, describe_streams
 from proxy.admin.stream_readings import read_streams
 from proxy.core.counters import Histogram
+from proxy.core.limits import StreamLimits
 from proxy.core.verdicts import VERDICTS
 from proxy.metrics.labels import ERROR_CODES_SHOWN, OTHER, StreamLabels
 from tests.support import virtual_time
 from tests.unit.admin.admin_fakes import HeldUpstream, make_driver, make_records
 
 if TYPE_CHECKING:
+    from proxy.core.traffic import Traffic
     from proxy.driver import Driver
     from proxy.metrics.collector import Readings
 
@@ -203,16 +205,29 @@ def test_the_worst_shard_speaks_for_its_stream() -> None:
     virtual_time.run(main())
 
 
+class StrayRate:
+    """A rate control that has found its ratio, and strays."""
+
+    def __init__(self, now_ns: int) -> None:
+        del now_ns
+        self.ratio = 0.5
+        self.adapts = True
+        self.stray_ratio = 0.05123
+
+    def learn(self, traffic: Traffic, now_ns: int) -> None:
+        """Learn nothing more."""
+
+
 def test_the_status_tells_of_each_shard_what_its_rate_makes_of_its_throttles() -> None:
-    """The share of the limit that it may use, and the fraction that is let be: none that it knows of."""
+    """The share of the limit that it may use, and the fraction that comes back at whatever rate and is let be."""
 
     async def main() -> None:
-        driver = make_driver(HeldUpstream())
+        driver = make_driver(HeldUpstream(), limits=StreamLimits(rate_control=StrayRate))
         driver.append("orders", None, make_records("a"))
         await asyncio.sleep(0.2)
         loop = cast("virtual_time.VirtualTimeLoop", asyncio.get_running_loop())
         (shard,) = describe_streams(driver, Pulse(dict), loop.clock_ns())["streams"][0]["shards"]
-        assert (shard["rate_ratio"], shard["stray_throttled_ratio"]) == (1.0, 0.0)
+        assert (shard["rate_ratio"], shard["stray_throttled_ratio"]) == (0.5, 0.0512)
         await driver.drain(0)
         await driver.close()
 
