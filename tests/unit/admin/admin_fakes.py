@@ -90,7 +90,7 @@ UNLIMITED = StreamLimits(shard_records_per_second=0, shard_bytes_per_second=0)
 
 
 def make_driver(
-    upstream: HeldUpstream, *, records_max: int = 1_000, streams_max: int = 100, limits: StreamLimits = UNLIMITED
+    upstream: HeldUpstream, limits: StreamLimits = UNLIMITED, /, *, records_max: int = 1_000, streams_max: int = 100
 ) -> Driver:
     """Make a driver on the running virtual-time loop."""
     loop = cast("VirtualTimeLoop", asyncio.get_running_loop())

@@ -222,7 +222,7 @@ def test_the_status_tells_of_each_shard_what_its_rate_makes_of_its_throttles() -
     """The share of the limit that it may use, and the fraction that comes back at whatever rate and is let be."""
 
     async def main() -> None:
-        driver = make_driver(HeldUpstream(), limits=StreamLimits(rate_control=StrayRate))
+        driver = make_driver(HeldUpstream(), StreamLimits(rate_control=StrayRate))
         driver.append("orders", None, make_records("a"))
         await asyncio.sleep(0.2)
         loop = cast("virtual_time.VirtualTimeLoop", asyncio.get_running_loop())
