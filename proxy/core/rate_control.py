@@ -19,7 +19,12 @@ larger it is, the more it gives way, for a service that counts by the second thr
 lanes fall as far as they may, and falls by the same factor would leave them as unequal as they are. Steps are large at
 age 0 and shrink with the age (one over time, the way of stochastic approximation), from those that find a new share
 within seconds to those that keep it steady; meanwhile more is let be throttled, for throttles are all the news there
-is. A lane that was not throttled for long though it used all that it had grows faster and faster: someone has left.
+is. A large lane needs less time for as much news; and if it is the newcomer to a crowd, it is to give way while its
+steps are still large.
+
+A lane that was not throttled for long though it used all that it had grows faster and faster: someone has left. Others
+notice that some seconds later, and are to have their part; so soon it grows by the same amount in each second, not by
+the same factor.
 
 A lane that does not use its ratio keeps it. So one that needs less than its share is not slowed down, and what it
 leaves is shared by the others: the division is max-min fair.
@@ -60,8 +65,9 @@ GROWTH_POWER_SECONDS: Final = 60.0
 
 # What is throttled in a second at rest, in milliseconds; more for a larger ratio, where it is a smaller fraction.
 THROTTLED_MS: Final = 0.42
-THROTTLED_NEW_MS: Final = 2.5
-THROTTLED_NEW_SECONDS: Final = 20.0  # a bell curve over the age
+THROTTLED_NEW_MS: Final = 4.0
+THROTTLED_NEW_SECONDS: Final = 23.0  # a bell curve over the age, the narrower the larger the ratio is
+THROTTLED_NEW_POWER: Final = 0.37
 THROTTLED_POWER: Final = 0.2
 
 # Falls of the logarithm of the ratio in one window.
@@ -81,14 +87,15 @@ CALM_WINDOWS: Final = 2  # in a row, and a lane has started
 
 # When the throttles of several windows are no chance (a cumulative sum of what exceeds so many times the rest).
 SURPLUS_TIMES_REST: Final = 3.0
-SURPLUS_MS_MAX: Final = 8.0  # times what a record costs, if that is more than a millisecond
-SURPLUS_CLUMP_MAX: Final = 0.02  # of the lane's rate, on top: what is in flight is throttled together
+SURPLUS_MS_MAX: Final = 5.2  # times what a record costs, if that is more than a millisecond; or, if it is more,
+SURPLUS_CLUMP_MAX: Final = 0.03  # of the lane's rate: what is in flight is throttled together
 
 PATIENCE_SECONDS: Final = 10.0  # without a throttle, for records of a millisecond; in proportion for larger ones, up to
 PATIENCE_SECONDS_MAX: Final = 18.0
 HASTE_GROWTH: Final = 0.02
 HASTE_POWER: Final = 15.0  # growth rises with the square of the time beyond the patience, counted in patiences
-HASTE_GROWTH_MAX: Final = 0.24
+HASTE_GROWTH_MAX: Final = 0.24  # where the ratio is what it was when the calm began; less in proportion as it rises,
+HASTE_GROWTH_LATE: Final = 0.1  # down to this
 
 
 class RateControl(Protocol):
@@ -145,6 +152,7 @@ class AdaptiveRate:
 
     __slots__ = (
         "_age_seconds",
+        "_calm_ratio",
         "_calm_since_ns",
         "_calm_windows",
         "_fallen",
@@ -167,6 +175,7 @@ class AdaptiveRate:
         self._stormy_windows = 0  # in a row
         self._surplus_ms = 0.0
         self._calm_since_ns = now_ns  # nothing was throttled, and all that was allowed was used
+        self._calm_ratio = self.ratio  # what the ratio was then
         self._window_from_ns = now_ns
         self._window = Traffic()
         self._fallen = 0.0  # of the logarithm of the ratio, in this window
@@ -186,8 +195,8 @@ class AdaptiveRate:
             self._close_window(now_ns)
         self._window.add(traffic)
         if traffic.throttled_records:
-            self._calm_since_ns = now_ns
             self._fall_for(self._window)
+            self._begin_calm(now_ns)
         if strays.ratio:
             undone = self.ratio if were_proven else strays.ceiling_ratio
             self.ratio = min(max(self.ratio, undone), strays.ceiling_ratio)
@@ -202,7 +211,7 @@ class AdaptiveRate:
             self._fall_to(self._fall_max())
             self._calm_windows = 0
             self._stormy_windows += 1
-            self._calm_since_ns = now_ns
+            self._begin_calm(now_ns)
         else:
             self._stormy_windows = 0
             self._age_seconds += seconds
@@ -232,7 +241,7 @@ class AdaptiveRate:
         """Whether more has been throttled, lately, than would be by chance if the share were right."""
         surplus_ms = self._surplus_ms + window.throttled_ms - SURPLUS_TIMES_REST * self._at_rest_ms() * seconds
         cost_ms = window.sent_ms / window.sent_records if window.sent_records else 1.0
-        most_ms = SURPLUS_MS_MAX * max(1.0, cost_ms) + SURPLUS_CLUMP_MAX * MS_PER_SECOND * self.ratio
+        most_ms = max(SURPLUS_MS_MAX * max(1.0, cost_ms), SURPLUS_CLUMP_MAX * MS_PER_SECOND * self.ratio)
         self._surplus_ms = max(0.0, surplus_ms) if surplus_ms <= most_ms else 0.0
         return surplus_ms > most_ms
 
@@ -240,16 +249,22 @@ class AdaptiveRate:
         """Grow as a window allows, if the ratio is what held the lane back."""
         cost_ms = window.sent_ms / window.sent_records
         if window.sent_ms < BUSY_RATIO * self.ratio * MS_PER_SECOND * seconds - cost_ms:
-            self._calm_since_ns = now_ns
+            self._begin_calm(now_ns)
             return
         growth = self._growth()
         patience = min(PATIENCE_SECONDS * max(1.0, cost_ms), PATIENCE_SECONDS_MAX)
         overdue = (now_ns - self._calm_since_ns) / NANOSECONDS / patience - 1
         if overdue > 0:
-            haste = min(HASTE_GROWTH * (1 + HASTE_POWER * overdue**2), HASTE_GROWTH_MAX)
+            haste_max = max(HASTE_GROWTH_MAX * self._calm_ratio / self.ratio, HASTE_GROWTH_LATE)
+            haste = min(HASTE_GROWTH * (1 + HASTE_POWER * overdue**2), haste_max)
             self._age_seconds = min(self._age_seconds, GROWTH_TIMES_AGE / haste)
             growth = max(growth, haste)
         self.ratio = min(1.0, self.ratio * exp(growth * seconds))
+
+    def _begin_calm(self, now_ns: int) -> None:
+        """Count anew how long nothing has been throttled."""
+        self._calm_since_ns = now_ns
+        self._calm_ratio = self.ratio
 
     def _fall_for(self, window: Traffic) -> None:
         """Fall as far as what was throttled in a window asks for at this age."""
@@ -279,6 +294,7 @@ class AdaptiveRate:
 
     def _at_rest_ms(self) -> float:
         """Return how much is throttled in a second when growth and falls cancel out."""
-        novelty = exp(-((self._age_seconds / THROTTLED_NEW_SECONDS) ** 2))
+        larger = log(CROWD * self.ratio)
+        novelty = exp(-((self._age_seconds / THROTTLED_NEW_SECONDS * exp(THROTTLED_NEW_POWER * larger)) ** 2))
         throttled_ms = THROTTLED_MS + (THROTTLED_NEW_MS - THROTTLED_MS) * novelty
-        return throttled_ms * exp(THROTTLED_POWER * log(CROWD * self.ratio))
+        return throttled_ms * exp(THROTTLED_POWER * larger)

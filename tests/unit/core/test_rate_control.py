@@ -53,7 +53,7 @@ def test_a_clump_of_throttles_is_one_piece_of_news_for_a_settled_lane() -> None:
     few, many = Lane(), Lane()
     few.settle(halvings=6)
     before = many.settle(halvings=6)
-    few.rate.learn(Traffic(0, 0.0, 2, 2.0), few.now_ns)
+    few.rate.learn(Traffic(0, 0.0, 1, 1.0), few.now_ns)
     many.rate.learn(Traffic(0, 0.0, 300, 300.0), many.now_ns)
     assert many.rate.ratio < few.rate.ratio < before
     assert many.rate.ratio > 0.85 * before
@@ -112,7 +112,23 @@ def test_a_lane_that_uses_its_ratio_grows_faster_and_faster_while_nothing_is_thr
     steps = [after / before for before, after in itertools.pairwise(ratios) if after < 1]
     assert ratios[-1] == 1.0
     assert max(steps) < 1 + 1.2 * HASTE_GROWTH_MAX
-    assert steps[0] < steps[len(steps) // 2] < steps[-1]
+    fastest = steps.index(max(steps))
+    assert steps[0] < steps[fastest - 3] < steps[fastest]
+
+
+def test_a_lane_that_has_grown_in_haste_goes_on_by_amounts_not_by_a_factor() -> None:
+    """One that happened to notice earlier than the others that someone has left is not to take all of it."""
+    lane = Lane()
+    while lane.rate.ratio > 1 / 16:
+        lane.seconds(1, throttled=1000)
+    lane.seconds(90, throttled=1)
+    ratios = [lane.rate.ratio] + [lane.seconds(1) for _ in range(60)]
+    factors = [after / before for before, after in itertools.pairwise(ratios) if after < 1]
+    fastest = factors.index(max(factors))
+    assert ratios[fastest] < 2 * ratios[0]
+    assert max(factors[fastest + 3 :]) < 1.13
+    assert min(factors[fastest:]) > 1.1  # and yet it has all within a minute
+    assert ratios[-1] == 1.0
 
 
 def test_steps_shrink_with_the_time_since_the_share_last_changed() -> None:
@@ -146,7 +162,7 @@ def test_what_has_proven_to_be_no_chance_is_answered_with_the_large_step() -> No
     lane = Lane()
     lane.seconds(90, throttled=1)
     before = lane.rate.ratio
-    lane.rate.learn(Traffic(900, 900.0, 45, 45.0), lane.now_ns)
+    lane.rate.learn(Traffic(900, 900.0, 35, 35.0), lane.now_ns)
     by_the_small_step = lane.rate.ratio
     lane.rate.learn(Traffic(0, 0.0, 0, 0.0), lane.now_ns + SECOND)
     assert by_the_small_step > 0.9 * before
