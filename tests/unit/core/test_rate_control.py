@@ -157,6 +157,31 @@ def test_more_throttles_than_chance_make_the_steps_large_again() -> None:
     assert stirred.seconds(5) > 1.5 * fallen
 
 
+def test_a_lane_of_a_crowd_notices_a_newcomer_by_a_dozen_throttles() -> None:
+    """As many as one of 16 meets within three seconds; if only some noticed, those would take more than the others."""
+    lane = Lane()
+    lane.settle(halvings=4)
+    lane.seconds(60, throttled=1)
+    settled = lane.rate.ratio
+    assert lane.seconds(1) < 1.02 * settled
+    for throttled in (8, 3, 1):
+        lane.seconds(1, throttled=throttled)
+    before = lane.rate.ratio
+    assert lane.seconds(1) > 1.1 * before
+
+
+def test_a_newcomer_to_a_crowd_of_sixteen_comes_near_its_share_within_a_minute() -> None:
+    """The crowd holds the fraction that is throttled; while a lane is young it lets more be, and is not to stay so."""
+    lane = Lane()
+    lane.seconds(2, throttled=400)
+    throttled_ratio, due = 0.55 / (1000 / 16), 0.0
+    for _ in range(60):
+        due += throttled_ratio * 1000 * lane.rate.ratio
+        lane.seconds(1, throttled=int(due))
+        due -= int(due)
+    assert 0.8 / 16 < lane.rate.ratio < 1.6 / 16
+
+
 def test_what_has_proven_to_be_no_chance_is_answered_with_the_large_step() -> None:
     """The lone lane that a newcomer meets was old, and its steps small: it makes room at once, not a second later."""
     lane = Lane()
