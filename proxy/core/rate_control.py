@@ -87,7 +87,8 @@ CALM_WINDOWS: Final = 2  # in a row, and a lane has started
 
 # When the throttles of several windows are no chance (a cumulative sum of what exceeds so many times the rest).
 SURPLUS_TIMES_REST: Final = 3.0
-SURPLUS_MS_MAX: Final = 5.2  # times what a record costs, if that is more than a millisecond; or, if it is more,
+SURPLUS_MS_MAX: Final = 5.2  # of records of a millisecond; of larger ones more than in proportion, for a few of them,
+SURPLUS_COST_POWER: Final = 1.2  # in flight together, are no news; or, if it is more,
 SURPLUS_CLUMP_MAX: Final = 0.03  # of the lane's rate: what is in flight is throttled together
 
 PATIENCE_SECONDS: Final = 10.0  # without a throttle, for records of a millisecond; in proportion for larger ones, up to
@@ -240,8 +241,10 @@ class AdaptiveRate:
     def _is_stirred(self, window: Traffic, seconds: float) -> bool:
         """Whether more has been throttled, lately, than would be by chance if the share were right."""
         surplus_ms = self._surplus_ms + window.throttled_ms - SURPLUS_TIMES_REST * self._at_rest_ms() * seconds
-        cost_ms = window.sent_ms / window.sent_records if window.sent_records else 1.0
-        most_ms = max(SURPLUS_MS_MAX * max(1.0, cost_ms), SURPLUS_CLUMP_MAX * MS_PER_SECOND * self.ratio)
+        records = window.sent_records + window.throttled_records
+        cost_ms = max(1.0, (window.sent_ms + window.throttled_ms) / records) if records else 1.0
+        chance_ms = SURPLUS_MS_MAX * exp(SURPLUS_COST_POWER * log(cost_ms))
+        most_ms = max(chance_ms, SURPLUS_CLUMP_MAX * MS_PER_SECOND * self.ratio)
         self._surplus_ms = max(0.0, surplus_ms) if surplus_ms <= most_ms else 0.0
         return surplus_ms > most_ms
 

@@ -170,6 +170,15 @@ def test_a_lane_of_a_crowd_notices_a_newcomer_by_a_dozen_throttles() -> None:
     assert lane.seconds(1) > 1.1 * before
 
 
+def test_a_few_large_records_that_are_throttled_are_no_news() -> None:
+    """Of 8 KB each, in flight together: 16 lanes that took them for news had a twentieth of all throttled."""
+    lane = Lane()
+    lane.settle(halvings=4)
+    lane.seconds(2, throttled=3, cost_ms=8.0)
+    before = lane.rate.ratio
+    assert lane.seconds(1, cost_ms=8.0) > 0.97 * before
+
+
 def test_a_newcomer_to_a_crowd_of_sixteen_comes_near_its_share_within_a_minute() -> None:
     """The crowd holds the fraction that is throttled; while a lane is young it lets more be, and is not to stay so."""
     lane = Lane()
