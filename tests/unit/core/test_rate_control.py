@@ -33,6 +33,15 @@ class Lane:
         return self.rate.ratio
 
 
+def ratios_of_a_calm_minute() -> list[float]:
+    """Return what a lane that had a sixteenth may use, second by second, when nothing is throttled any more."""
+    lane = Lane()
+    while lane.rate.ratio > 1 / 16:
+        lane.seconds(1, throttled=1000)
+    lane.seconds(90, throttled=1)
+    return [lane.rate.ratio] + [lane.seconds(1) for _ in range(60)]
+
+
 def test_a_lane_starts_with_all_of_its_limit_and_keeps_it_while_nothing_is_throttled() -> None:
     """Alone on its shard it has it all from the first second, and never more."""
     lane = Lane()
@@ -104,11 +113,7 @@ def test_a_lane_that_does_not_use_its_ratio_keeps_it() -> None:
 
 def test_a_lane_that_uses_its_ratio_grows_faster_and_faster_while_nothing_is_throttled() -> None:
     """Someone has left; from a sixteenth to all takes less than a minute, and no step is large."""
-    lane = Lane()
-    while lane.rate.ratio > 1 / 16:
-        lane.seconds(1, throttled=1000)
-    lane.seconds(90, throttled=1)
-    ratios = [lane.rate.ratio] + [lane.seconds(1) for _ in range(60)]
+    ratios = ratios_of_a_calm_minute()
     steps = [after / before for before, after in itertools.pairwise(ratios) if after < 1]
     assert ratios[-1] == 1.0
     assert max(steps) < 1 + 1.2 * HASTE_GROWTH_MAX
@@ -118,11 +123,7 @@ def test_a_lane_that_uses_its_ratio_grows_faster_and_faster_while_nothing_is_thr
 
 def test_a_lane_that_has_grown_in_haste_goes_on_by_amounts_not_by_a_factor() -> None:
     """One that happened to notice earlier than the others that someone has left is not to take all of it."""
-    lane = Lane()
-    while lane.rate.ratio > 1 / 16:
-        lane.seconds(1, throttled=1000)
-    lane.seconds(90, throttled=1)
-    ratios = [lane.rate.ratio] + [lane.seconds(1) for _ in range(60)]
+    ratios = ratios_of_a_calm_minute()
     factors = [after / before for before, after in itertools.pairwise(ratios) if after < 1]
     fastest = factors.index(max(factors))
     assert ratios[fastest] < 2 * ratios[0]
@@ -177,6 +178,16 @@ def test_a_few_large_records_that_are_throttled_are_no_news() -> None:
     lane.seconds(2, throttled=3, cost_ms=8.0)
     before = lane.rate.ratio
     assert lane.seconds(1, cost_ms=8.0) > 0.97 * before
+
+
+def test_a_throttle_in_a_second_without_a_sending_is_judged_by_its_own_cost() -> None:
+    """The answer came a second later; one record of 8 KB is no news, whatever was sent meanwhile."""
+    lane = Lane()
+    before = lane.settle(halvings=4)
+    lane.rate.learn(Traffic(), lane.now_ns + SECOND)
+    lane.rate.learn(Traffic(0, 0.0, 1, 8.0), lane.now_ns + SECOND)
+    lane.rate.learn(Traffic(), lane.now_ns + 2 * SECOND)
+    assert lane.rate.ratio > 0.88 * before
 
 
 def test_a_newcomer_to_a_crowd_of_sixteen_comes_near_its_share_within_a_minute() -> None:
