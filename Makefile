@@ -131,7 +131,8 @@ producers:
 .PHONY: sharers
 sharers: $(BUILT) $(PLOT_VENV)/installed ## show how senders that know nothing of each other share a shard: tables and a plot
 	@$(RUN) tests.benchmarks.sharers $(ARGS)
-	@$(PLOT_VENV)/bin/python tests/benchmarks/sharers_plot.py $(BUILD)/build/sharers.json build/sharers.svg
+	@test ! -e $(BUILD)/build/sharers.json || \
+	    $(PLOT_VENV)/bin/python tests/benchmarks/sharers_plot.py $(BUILD)/build/sharers.json build/sharers.svg
 
 .PHONY: workers
 workers: $(INSTALLED) ## measure one process beside two that share the load: CPU, batches, memory

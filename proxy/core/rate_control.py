@@ -20,11 +20,14 @@ lanes fall as far as they may, and falls by the same factor would leave them as 
 age 0 and shrink with the age (one over time, the way of stochastic approximation), from those that find a new share
 within seconds to those that keep it steady; meanwhile more is let be throttled, for throttles are all the news there
 is. A large lane needs less time for as much news; and if it is the newcomer to a crowd, it is to give way while its
-steps are still large.
+steps are still large. Steps are also no larger than what falls can make up for, one for each throttled record. Of large
+records there are few: were each of them to make a lane fall further than it may, it would be throttled too often for
+ever, take that for news, and never settle.
 
 A lane that was not throttled for long though it used all that it had grows faster and faster: someone has left. Others
 notice that some seconds later, and are to have their part; so soon it grows by the same amount in each second, not by
-the same factor.
+the same factor, until so much time is over that there cannot be others. How long is long depends on how often a lane at
+rest is throttled.
 
 A lane that does not use its ratio keeps it. So one that needs less than its share is not slowed down, and what it
 leaves is shared by the others: the division is max-min fair.
@@ -91,12 +94,17 @@ SURPLUS_MS_MAX: Final = 5.2  # of records of a millisecond; of larger ones more 
 SURPLUS_COST_POWER: Final = 1.2  # in flight together, are no news; or, if it is more,
 SURPLUS_CLUMP_MAX: Final = 0.03  # of the lane's rate: what is in flight is throttled together
 
-PATIENCE_SECONDS: Final = 10.0  # without a throttle, for records of a millisecond; in proportion for larger ones, up to
-PATIENCE_SECONDS_MAX: Final = 18.0
-HASTE_GROWTH: Final = 0.02
-HASTE_POWER: Final = 15.0  # growth rises with the square of the time beyond the patience, counted in patiences
-HASTE_GROWTH_MAX: Final = 0.24  # where the ratio is what it was when the calm began; less in proportion as it rises,
-HASTE_GROWTH_LATE: Final = 0.1  # down to this
+PATIENCE_RESTS: Final = 5.0  # without a throttle: so many times what passes between two at rest, within
+PATIENCE_SECONDS_MIN: Final = 10.0
+PATIENCE_SECONDS_MAX: Final = 26.0
+# Growth rises with the square of the time beyond the patience, counted in patiences, up to a bound: so much where the
+# ratio is what it was when the calm began, and less in proportion as it rises; but the longer it is calm the more.
+HASTE_GROWTH: Final = 0.04
+HASTE_POWER: Final = 6.0
+HASTE_GROWTH_MAX: Final = 0.06
+HASTE_GROWTH_LATE: Final = 0.015
+HASTE_LATE_POWER: Final = 3.0
+HASTE_GROWTH_LATE_MAX: Final = 0.24
 
 
 class RateControl(Protocol):
@@ -156,6 +164,7 @@ class AdaptiveRate:
         "_calm_ratio",
         "_calm_since_ns",
         "_calm_windows",
+        "_cost_ms",
         "_fallen",
         "_starting",
         "_stormy_windows",
@@ -175,6 +184,7 @@ class AdaptiveRate:
         self._calm_windows = 0  # in a row
         self._stormy_windows = 0  # in a row
         self._surplus_ms = 0.0
+        self._cost_ms = 1.0  # of a record, at least 1, in the last window that had any
         self._calm_since_ns = now_ns  # nothing was throttled, and all that was allowed was used
         self._calm_ratio = self.ratio  # what the ratio was then
         self._window_from_ns = now_ns
@@ -206,6 +216,9 @@ class AdaptiveRate:
         """Judge the window that is over, and begin the next."""
         window = self._window
         seconds = min((now_ns - self._window_from_ns) / NANOSECONDS, WINDOW_SECONDS_MAX)
+        records = window.sent_records + window.throttled_records
+        if records:
+            self._cost_ms = max(1.0, (window.sent_ms + window.throttled_ms) / records)
         stirred = self._is_stirred(window, seconds)
         if self._is_stormy(window, seconds):
             stirred = stirred or self._starting
@@ -241,9 +254,7 @@ class AdaptiveRate:
     def _is_stirred(self, window: Traffic, seconds: float) -> bool:
         """Whether more has been throttled, lately, than would be by chance if the share were right."""
         surplus_ms = self._surplus_ms + window.throttled_ms - SURPLUS_TIMES_REST * self._at_rest_ms() * seconds
-        records = window.sent_records + window.throttled_records
-        cost_ms = max(1.0, (window.sent_ms + window.throttled_ms) / records) if records else 1.0
-        chance_ms = SURPLUS_MS_MAX * exp(SURPLUS_COST_POWER * log(cost_ms))
+        chance_ms = SURPLUS_MS_MAX * exp(SURPLUS_COST_POWER * log(self._cost_ms))
         most_ms = max(chance_ms, SURPLUS_CLUMP_MAX * MS_PER_SECOND * self.ratio)
         self._surplus_ms = max(0.0, surplus_ms) if surplus_ms <= most_ms else 0.0
         return surplus_ms > most_ms
@@ -255,10 +266,12 @@ class AdaptiveRate:
             self._begin_calm(now_ns)
             return
         growth = self._growth()
-        patience = min(PATIENCE_SECONDS * max(1.0, cost_ms), PATIENCE_SECONDS_MAX)
+        patience = PATIENCE_RESTS * self._cost_ms / self._at_rest_ms()
+        patience = min(max(PATIENCE_SECONDS_MIN, patience), PATIENCE_SECONDS_MAX)
         overdue = (now_ns - self._calm_since_ns) / NANOSECONDS / patience - 1
         if overdue > 0:
-            haste_max = max(HASTE_GROWTH_MAX * self._calm_ratio / self.ratio, HASTE_GROWTH_LATE)
+            late = min(HASTE_GROWTH_LATE * (1 + HASTE_LATE_POWER * overdue**2), HASTE_GROWTH_LATE_MAX)
+            haste_max = max(HASTE_GROWTH_MAX * self._calm_ratio / self.ratio, late)
             haste = min(HASTE_GROWTH * (1 + HASTE_POWER * overdue**2), haste_max)
             self._age_seconds = min(self._age_seconds, GROWTH_TIMES_AGE / haste)
             growth = max(growth, haste)
@@ -284,8 +297,11 @@ class AdaptiveRate:
         if self._starting:
             return FALL_MAX
         doublings = max(0, self._stormy_windows - FALL_DOUBLES_AFTER)
-        settled = FALL_SETTLED_MAX + FALL_TIMES_RATIO * self.ratio
-        return min(FALL_MAX, max(settled, 2 * self._growth()) * (1 << doublings))
+        return min(FALL_MAX, max(self._fall_settled_max(), 2 * self._growth()) * (1 << doublings))
+
+    def _fall_settled_max(self) -> float:
+        """Return how far it may fall in one window in which nothing is unusual."""
+        return FALL_SETTLED_MAX + FALL_TIMES_RATIO * self.ratio
 
     def _growth(self) -> float:
         """Return the growth of the logarithm of the ratio in a second, by its age."""
@@ -293,7 +309,8 @@ class AdaptiveRate:
         power = GROWTH_POWER * min(1.0, age_seconds / GROWTH_POWER_SECONDS)
         larger = log(CROWD * self.ratio)
         growth = min(GROWTH_MAX, GROWTH_TIMES_AGE / age_seconds) * exp(-power * larger)
-        return max(growth, GROWTH_MIN * exp(-GROWTH_POWER * larger))
+        growth = max(growth, GROWTH_MIN * exp(-GROWTH_POWER * larger))
+        return min(growth, self._fall_settled_max() * self._at_rest_ms() / self._cost_ms)
 
     def _at_rest_ms(self) -> float:
         """Return how much is throttled in a second when growth and falls cancel out."""

@@ -47,7 +47,8 @@ LAWS: dict[str, Callable[[int], RateControl]] = {
     "100 %": whole_limit,
     "150 % (KPL)": kpl_default,
 }
-LOADS = {"records": 100, "bytes": 2048}  # bytes a record: where records are scarce, and where bytes are
+# Bytes a record: where records are scarce, where bytes are, and where there are few records to learn from.
+LOADS = {"records": 100, "bytes": 2048, "large records": 8192}
 SENDERS = (1, 2, 4, 16, 64)
 SETTLED_SECONDS = 60  # a cold start, a newcomer and a departure have so long
 MEASURED_SECONDS = 30
@@ -55,7 +56,7 @@ AFTER_SECONDS = 60  # by then the first senders have long found their shares
 BRIEF_SECONDS = 10  # fixed rates have nothing to find; they are settled, and measured, for so long
 LATER_SECONDS = 30  # how long is measured after a change and the minute that it may take
 NEWCOMERS = (1, 4, 16)  # senders that are there already
-DEPARTURES = ((2, 1), (4, 2), (16, 8))  # senders, and how many of them leave
+DEPARTURES = ((2, 1), (4, 2), (16, 8), (16, 15))  # senders, and how many of them leave
 STEP_SECONDS = 5  # over which the speed of a change is measured
 NEAR_SHARE = 0.8
 USE_WANTED = 0.98
@@ -259,9 +260,8 @@ def _mean(runs: Sequence[dict[str, float]]) -> dict[str, float]:
 
 
 def _introduction(seeds: int) -> list[str]:
-    records, in_bytes = LOADS["records"], LOADS["bytes"]
-    loads = f"records of {records} bytes (bound by records) and of {in_bytes} (bound by bytes)"
-    return [f"One shard of 1000 records/s and 1 MiB/s; {loads}; means of {seeds} seed(s)."]
+    loads = ", ".join(f"{size} (bound by {load})" for load, size in LOADS.items())
+    return [f"One shard of 1000 records/s and 1 MiB/s; bytes a record: {loads}; means of {seeds} seed(s)."]
 
 
 def _cold_table(rows: Rows) -> list[str]:

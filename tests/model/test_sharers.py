@@ -20,6 +20,17 @@ def test_senders_that_know_nothing_of_each_other_share_a_shard_evenly_and_use_it
 
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("service", SERVICES)
+def test_a_crowd_with_large_records_settles(service: str) -> None:
+    """Sixteen with 8 KB each have eight records a second to learn from, and yet little is throttled."""
+    sharing = Sharing([Demand()] * 16, SERVICES[service], record_bytes=8192, seconds=100)
+    figures = figures_of(Simulation(sharing).run(), 60, 100)
+    assert figures.use >= 0.98
+    assert figures.throttled <= 0.015
+    assert figures.fairness >= 0.9
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("service", SERVICES)
 def test_a_newcomer_to_a_lone_sender_comes_to_its_half_within_a_minute(service: str) -> None:
     """Though the other had the whole shard, and a service that counts by the second throttles both together."""
     sharing = Sharing([Demand(), Demand(from_seconds=30)], SERVICES[service], seconds=110)
