@@ -52,7 +52,11 @@ from proxy.core.traffic import Traffic
 NANOSECONDS: Final = 1_000_000_000
 MS_PER_SECOND: Final = 1000
 
-RATIO_MIN: Final = 1 / 1024  # a lane is never stuck: a record a second still finds out that the others have gone
+# A lane is never stuck: a record a second still finds out that the others have gone; of large ones, by the largest of
+# late, one in some seconds.
+RATIO_MIN: Final = 1 / 1024
+LARGEST_EVERY_SECONDS: Final = 4.0
+LARGEST_FADES_SECONDS: Final = 60.0
 WINDOW_NS: Final = NANOSECONDS  # the service counts by the second
 WINDOW_SECONDS_MAX: Final = 2.0  # what a window is worth at the most: a lane that was idle has seen nothing
 BUSY_RATIO: Final = 0.65  # of what a window allowed was used: then the limit held the lane back, or soon will
@@ -164,8 +168,10 @@ class AdaptiveRate:
         "_calm_ratio",
         "_calm_since_ns",
         "_calm_windows",
+        "_carried_ms",
         "_cost_ms",
         "_fallen",
+        "_largest_ms",
         "_starting",
         "_stormy_windows",
         "_strays",
@@ -184,6 +190,10 @@ class AdaptiveRate:
         self._calm_windows = 0  # in a row
         self._stormy_windows = 0  # in a row
         self._surplus_ms = 0.0
+        self._carried_ms = (
+            0.0  # of a record, what is beyond the ratio: it holds the lane back in the windows that follow
+        )
+        self._largest_ms = 1.0  # of late, by the mean of what was sent between two answers
         self._cost_ms = 1.0  # of a record, at least 1, in the last window that had any
         self._calm_since_ns = now_ns  # nothing was throttled, and all that was allowed was used
         self._calm_ratio = self.ratio  # what the ratio was then
@@ -205,6 +215,8 @@ class AdaptiveRate:
         if now_ns - self._window_from_ns >= WINDOW_NS:
             self._close_window(now_ns)
         self._window.add(traffic)
+        if traffic.sent_records:
+            self._largest_ms = max(self._largest_ms, traffic.sent_ms / traffic.sent_records)
         if traffic.throttled_records:
             self._fall_for(self._window)
             self._begin_calm(now_ns)
@@ -214,8 +226,8 @@ class AdaptiveRate:
 
     def _close_window(self, now_ns: int) -> None:
         """Judge the window that is over, and begin the next."""
-        window = self._window
-        seconds = min((now_ns - self._window_from_ns) / NANOSECONDS, WINDOW_SECONDS_MAX)
+        window, elapsed = self._window, (now_ns - self._window_from_ns) / NANOSECONDS
+        seconds = min(elapsed, WINDOW_SECONDS_MAX)
         records = window.sent_records + window.throttled_records
         if records:
             self._cost_ms = max(1.0, (window.sent_ms + window.throttled_ms) / records)
@@ -237,6 +249,9 @@ class AdaptiveRate:
             self._age_seconds = 0.0
             if not self._starting:
                 self._fall_for(window)
+        beyond_ms = self._carried_ms + window.sent_ms - self.ratio * MS_PER_SECOND * elapsed
+        self._carried_ms = min(max(0.0, beyond_ms), self._largest_ms)
+        self._largest_ms *= exp(-seconds / LARGEST_FADES_SECONDS)
         self._window_from_ns = now_ns
         self._window = Traffic()
         self._fallen = 0.0
@@ -262,7 +277,7 @@ class AdaptiveRate:
     def _grow(self, window: Traffic, seconds: float, now_ns: int) -> None:
         """Grow as a window allows, if the ratio is what held the lane back."""
         cost_ms = window.sent_ms / window.sent_records
-        if window.sent_ms < BUSY_RATIO * self.ratio * MS_PER_SECOND * seconds - cost_ms:
+        if window.sent_ms + self._carried_ms < BUSY_RATIO * self.ratio * MS_PER_SECOND * seconds - cost_ms:
             self._begin_calm(now_ns)
             return
         growth = self._growth()
@@ -289,7 +304,8 @@ class AdaptiveRate:
     def _fall_to(self, fall: float) -> None:
         """Let the logarithm of the ratio fall so far in this window, what it has fallen before included."""
         if fall > self._fallen:
-            self.ratio = max(RATIO_MIN, self.ratio * exp(self._fallen - fall))
+            least = max(RATIO_MIN, self._largest_ms / MS_PER_SECOND / LARGEST_EVERY_SECONDS)
+            self.ratio = max(min(self.ratio, least), self.ratio * exp(self._fallen - fall))
             self._fallen = fall
 
     def _fall_max(self) -> float:

@@ -251,6 +251,23 @@ def test_a_shard_that_refuses_everything_leaves_a_record_a_second() -> None:
     assert max(after / before for before, after in itertools.pairwise(ratios)) < exp(1.1 * HASTE_GROWTH_LATE_MAX)
 
 
+def test_a_lane_of_large_records_keeps_enough_for_one_in_some_seconds() -> None:
+    """At a thousandth of its shard a record of 1 MB would wait for a quarter of an hour, and everyone behind it."""
+    lane = Lane()
+    lane.seconds(60, throttled=1, cost_ms=954.0)
+    assert 0.2 < lane.rate.ratio < 0.3
+
+
+def test_a_large_record_now_and_then_between_small_ones_uses_a_lane() -> None:
+    """While it is paid for nothing else can be sent: that little is sent then is no sign that little is wanted."""
+    lane = Lane()
+    lane.seconds(60, throttled=1, cost_ms=954.0)
+    for second in range(90):
+        lane.now_ns += SECOND
+        lane.rate.learn(Traffic(1, 1.0 if second % 5 else 954.0, 0, 0.0), lane.now_ns)
+    assert lane.rate.ratio > 0.4
+
+
 def test_an_idle_hour_teaches_nothing() -> None:
     """Time without a record is no sign that others have left."""
     lane = Lane()
