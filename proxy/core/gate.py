@@ -26,7 +26,7 @@ class Gate:
         limits: see `StreamLimits`.
         backoff: how long to stay shut.
 
-    `round_trip_ns` is what a request takes of late, smoothed; 0 until one has returned.
+    `round_trip_ns` is what a request takes of late until it is answered, smoothed; 0 until one was.
     """
 
     __slots__ = (
@@ -85,11 +85,21 @@ class Gate:
         self.in_flight_requests += 1
         self._started_at_ns = now_ns
 
-    def returned(self, sent_at_ns: int, now_ns: int) -> None:
-        """Count a request back in, and learn how long one takes (RFC 6298's smoothing)."""
+    @property
+    def answer_ns(self) -> int:
+        """How long before its deadline a record must be sent, for its answer to come in time.
+
+        More than a round trip, since some take longer; but where round trips come near to a record's life, it is sent
+        for three quarters of that all the same: nothing else would show that they have become shorter.
+        """
+        return min(self.round_trip_ns + self.round_trip_ns // 4, self._limits.delivery_timeout_ns // 4)
+
+    def returned(self, sent_at_ns: int, now_ns: int, *, answered: bool) -> None:
+        """Count a request back in, and learn how long one takes (RFC 6298's smoothing) if it was answered."""
         self.in_flight_requests -= 1
-        took_ns = now_ns - sent_at_ns
-        self.round_trip_ns += (took_ns - self.round_trip_ns) // (_SMOOTHING if self.round_trip_ns else 1)
+        if answered:
+            took_ns = now_ns - sent_at_ns
+            self.round_trip_ns += (took_ns - self.round_trip_ns) // (_SMOOTHING if self.round_trip_ns else 1)
 
     def succeeded(self) -> None:
         """Open up: the service has answered a request."""
@@ -102,8 +112,10 @@ class Gate:
             sent_at_ns: when the request was sent. Requests that were in flight together meet one and the same trouble:
                 only a request sent after the last failure makes it another one.
             now_ns: the present.
-            retry_after_ns: how long the service asks to wait at the least.
+            retry_after_ns: how long the service asks to wait at the least. It is not believed beyond half of a record's
+                life: all that came meanwhile would fail.
         """
+        retry_after_ns = min(retry_after_ns, self._limits.delivery_timeout_ns // 2)
         if retry_after_ns:
             self._backoff_until_ns = max(self._backoff_until_ns, now_ns + retry_after_ns)
         if self._failures and sent_at_ns < self._failed_at_ns:

@@ -10,6 +10,7 @@ by members of an Enum, took a tenth of a record's way.
 
 from __future__ import annotations
 
+from itertools import takewhile
 from typing import TYPE_CHECKING, Final
 
 from proxy.core.counters import StreamCounters
@@ -72,6 +73,13 @@ class Ledger:
     def oldest(self) -> Record | None:
         """The open record that arrived first, whose deadline is therefore the next."""
         return self._open.first
+
+    def due_by(self, instant_ns: int) -> list[Record]:
+        """Return the open records whose deadlines are over by then, oldest first."""
+        first = self._open.first
+        if first is None or first.deadline_at_ns > instant_ns:
+            return []
+        return list(takewhile(lambda record: record.deadline_at_ns <= instant_ns, self._open))
 
     def waiting(self) -> list[Record]:
         """Return the queued records, oldest first."""

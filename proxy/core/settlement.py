@@ -7,6 +7,10 @@ A request that was refused for what is in it must not fail innocent neighbours: 
 themselves, until the guilty record is alone. Their keys stay muted meanwhile, so order holds. Where a key can be in
 both halves, only the first is sent by itself; the second goes back to the front of its keys.
 
+A record that still waits when there is no time left for an answer is not sent any more: its caller would be told that
+it failed, and send it again, although it was written; and while a queue is as old as its records may be, none of them
+would ever succeed.
+
 A record in flight at its deadline expires there and then, since its caller has waited long enough; but its key stays
 muted until the request has ended, for the record may still be written, and nothing younger may pass it.
 
@@ -108,21 +112,31 @@ class Settlement:
                 self._ledger.counters.order_inversions += _inversions(batch, reply)
             self._answered(batch, reply, now_ns)
 
-    def expire_overdue(self, stream_name: str, now_ns: int) -> None:
-        """Settle what is overdue, oldest first; the key of a record in flight stays muted until its request ends."""
-        overdue_in_flight = False
-        record = self._ledger.oldest
-        while record is not None and record.deadline_at_ns <= now_ns:
+    def expire_overdue(self, stream_name: str, answer_ns: int, now_ns: int) -> None:
+        """Settle what is overdue, oldest first; the key of a record in flight stays muted until its request ends.
+
+        Args:
+            stream_name: for messages.
+            answer_ns: how long an answer takes: what waits and has less time is overdue already.
+            now_ns: the present.
+        """
+        overdue = self._ledger.due_by(now_ns + answer_ns)
+        if not overdue:
+            return
+        unsent = {id(record) for records in self.splits for record in records}
+        for record in overdue:
             if record.state is _QUEUED:
                 self._queues.discard(record)
+                self._ledger.expire(record, *self._last_cause(record, stream_name, now_ns))
+            elif record.deadline_at_ns > now_ns:
+                continue
+            elif id(record) in unsent:
                 self._ledger.expire(record, *self._last_cause(record, stream_name, now_ns))
             else:
                 waited_ms = (now_ns - record.received_at_ns) // MILLISECOND_NS
                 text = f"No answer came within {waited_ms} ms; the record may have been written."
                 self._ledger.expire(record, verdicts.INTERNAL_FAILURE, text)
-                overdue_in_flight = True
-            record = self._ledger.oldest
-        if overdue_in_flight and self.splits:
+        if unsent:
             alive = [self._without_settled(records) for records in self.splits]
             self.splits = deque(records for records in alive if records)
 

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING
 from proxy.core import verdicts
 from proxy.core.admission import Admission, Door, HeldBack
 from proxy.core.backoff import Backoff
-from proxy.core.batch import Batch
+from proxy.core.batch import Answer, Batch
 from proxy.core.fetch import Fetch
 from proxy.core.gate import Gate
 from proxy.core.hot_keys import HotKeys
@@ -212,7 +212,7 @@ class Stream:
 
     def poll(self, now_ns: int) -> list[Batch]:
         """Settle what is overdue and return the batches to send now; each must be answered by one `completed`."""
-        self._settlement.expire_overdue(self.name, now_ns)
+        self._settlement.expire_overdue(self.name, self._gate.answer_ns, now_ns)
         gate, schedule, splits = self._gate, self._queues.schedule, self._settlement.splits
         batches: list[Batch] = []
         while splits and gate.may_start(now_ns):
@@ -253,7 +253,7 @@ class Stream:
 
     def completed(self, batch: Batch, reply: Reply, now_ns: int) -> None:
         """Take in what came back for a batch that `poll` handed out."""
-        self._gate.returned(batch.sent_at_ns, now_ns)
+        self._gate.returned(batch.sent_at_ns, now_ns, answered=isinstance(reply, Answer))
         self._settlement.completed(batch, reply, now_ns)
         observed = self._settlement.observed
         if observed is not None and observed.changed and now_ns >= self._observed_at_ns + self._limits.fetch_age_min_ns:

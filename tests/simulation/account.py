@@ -270,8 +270,10 @@ class Account:
 
     def _expired(self, taken: Taken, now_ns: int) -> None:
         record = taken.record
+        # what still waits is given up when an answer would come too late: a quarter of its life before, at the most
+        unsent_at_ns = record.received_at_ns + self._scenario.limits.delivery_timeout_ns * 3 // 4
         deadline_at_ns = record.received_at_ns + self._scenario.limits.delivery_timeout_ns
-        if now_ns < deadline_at_ns and not self.given_up:
+        if now_ns < (deadline_at_ns if taken.in_flight else unsent_at_ns) and not self.given_up:
             raise self._promises.note(Rule.EXPIRY, f"{taken} has time until {deadline_at_ns}, it is {now_ns}")
         if record.error_code not in {"ProvisionedThroughputExceededException", "InternalFailure"}:
             raise self._promises.note(Rule.CAUSE, f"{taken} expires as {record.error_code}")

@@ -114,12 +114,12 @@ _expire_overdue = Settlement.expire_overdue
 
 
 @_bug(Settlement, "expire_overdue", Rule.KEY_TWICE, Rule.BOOKS)
-def expired_in_flight_unmutes(self: Settlement, stream_name: str, now_ns: int) -> None:
+def expired_in_flight_unmutes(self: Settlement, stream_name: str, answer_ns: int, now_ns: int) -> None:
     """A key is released at the deadline of its record in flight, not at the end of the request."""
     overdue = [
         record for record in self._ledger._open if record.deadline_at_ns <= now_ns and record.state is State.IN_FLIGHT
     ]
-    _expire_overdue(self, stream_name, now_ns)
+    _expire_overdue(self, stream_name, answer_ns, now_ns)
     for record in overdue:
         self._queues.release(record)
 
@@ -132,7 +132,7 @@ def overtakes_an_expired_head(self: Stream, now_ns: int) -> list[Batch]:
     """What is overdue is settled after the batches have been made."""
     with _replaced(Settlement, "expire_overdue", lambda *_: None):
         batches = _poll(self, now_ns)
-    self._settlement.expire_overdue(self.name, now_ns)
+    self._settlement.expire_overdue(self.name, self._gate.answer_ns, now_ns)
     return batches
 
 
@@ -333,10 +333,10 @@ _returned = Gate.returned
 
 
 @_bug(Gate, "returned", Rule.ALIVE, Rule.IDLE, Rule.LATE)
-def slow_requests_stay_in_flight(self: Gate, sent_at_ns: int, now_ns: int) -> None:
+def slow_requests_stay_in_flight(self: Gate, sent_at_ns: int, now_ns: int, *, answered: bool) -> None:
     """A request that took long is never counted back in."""
     if now_ns - sent_at_ns < 500 * MILLISECOND_NS:
-        _returned(self, sent_at_ns, now_ns)
+        _returned(self, sent_at_ns, now_ns, answered=answered)
 
 
 _wait = LaneSchedule._wait

@@ -35,6 +35,7 @@ LATENCY_MS = (5.0, 20.0)  # there and back
 STARTS_WITHIN_SECONDS = 0.1  # of each other
 QUEUED_SECONDS = 0.5  # a sender that wants all it can get has so much waiting at its present rate
 QUEUED_RECORDS_MIN = 10
+REFILL_NS = 10 * MILLISECOND_NS  # after which a sender looks again that has nothing left
 
 
 class Service(Protocol):
@@ -239,6 +240,8 @@ class Simulation:
         for batch in sender.poll(self._now_ns + offset_ns):
             self._at(self._now_ns + self._one_way_ns(), partial(self._serve, sender, batch))
         wake_at_ns = sender.stream.next_wake_ns()
+        if wake_at_ns is None and sender.active and sender.demand.records_per_second is None:
+            wake_at_ns = self._now_ns + offset_ns + REFILL_NS  # all that waited has expired
         if wake_at_ns is None:
             sender.wake_at_ns = None
             return

@@ -165,7 +165,8 @@ def test_a_key_that_is_held_back_by_its_own_order_is_told_once() -> None:
 
 def test_a_key_whose_record_went_late_behind_others_of_its_own_is_told_too() -> None:
     """Although there was room for it."""
-    bench = known_bench(limits_of(shard_records_per_second=0, shard_bytes_per_second=0, admission_wait_ns=200 * MS))
+    waits = {"admission_wait_ns": 200 * MS, "delivery_timeout_ns": SECOND}
+    bench = known_bench(limits_of(shard_records_per_second=0, shard_bytes_per_second=0, **waits))
     bench.put("hot", "hot", "cold")
     batch = bench.poll_one()
     bench.poll(100 * MS + 1)

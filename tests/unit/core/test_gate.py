@@ -83,7 +83,7 @@ def test_no_more_requests_start_than_may_be_in_flight() -> None:
     assert gate.may_start(0)
     gate.started(0)
     assert not gate.may_start(0)
-    gate.returned(0, 0)
+    gate.returned(0, 0, answered=True)
     assert gate.may_start(0)
 
 
@@ -104,7 +104,7 @@ def test_after_a_failure_one_request_at_a_time_finds_out_whether_the_trouble_is_
     gate.failed(0, 0)
     gate.started(0)
     assert not gate.may_start(0)
-    gate.returned(0, 0)
+    gate.returned(0, 0, answered=True)
     gate.succeeded()
     for _ in range(8):
         assert gate.may_start(0)
@@ -188,16 +188,47 @@ def test_the_round_trip_is_what_requests_take_of_late() -> None:
     gate = gate_of()
     for sent_at_ns, returned_at_ns in ((0, 80 * MS), (100 * MS, 340 * MS)):
         gate.started(0)
-        gate.returned(sent_at_ns, returned_at_ns)
+        gate.returned(sent_at_ns, returned_at_ns, answered=True)
     assert gate.round_trip_ns == 100 * MS
+
+
+def test_what_was_not_answered_says_nothing_about_a_round_trip() -> None:
+    """After an outage of time-outs keys would be judged by those, for seconds."""
+    gate = gate_of()
+    gate.started(0)
+    gate.returned(0, 80 * MS, answered=True)
+    gate.started(0)
+    gate.returned(0, 2000 * MS, answered=False)
+    assert gate.round_trip_ns == 80 * MS
+
+
+def test_an_answer_takes_a_round_trip_and_a_quarter_but_no_more_than_a_quarter_of_a_records_life() -> None:
+    """Were it more than a life nothing would be sent any more, and nothing show that the service is well again."""
+    gate = gate_of(delivery_timeout_ns=2500 * MS)
+    assert gate.answer_ns == 0
+    gate.started(0)
+    gate.returned(0, 80 * MS, answered=True)
+    assert gate.answer_ns == 100 * MS
+    for _ in range(20):
+        gate.started(0)
+        gate.returned(0, 2400 * MS, answered=True)
+    assert gate.answer_ns == 625 * MS
+
+
+def test_the_gate_stays_shut_for_no_more_than_half_of_a_records_life() -> None:
+    """Asked to wait ten seconds, it would fail all that comes in nine of them, where it can as well ask again."""
+    gate = gate_of(random=0, delivery_timeout_ns=2500 * MS)
+    gate.failed(0, 0, retry_after_ns=10 * SECOND)
+    assert not gate.may_start(1250 * MS - 1)
+    assert gate.may_start(1250 * MS)
 
 
 def test_the_service_says_how_long_to_stay_shut_at_the_least() -> None:
     """Whatever the dice say; and a longer backoff of our own counts as before."""
     gate = gate_of(random=0)
-    gate.failed(0, 0, retry_after_ns=3 * SECOND)
-    assert not gate.may_start(3 * SECOND - 1)
-    assert gate.may_start(3 * SECOND)
+    gate.failed(0, 0, retry_after_ns=SECOND)
+    assert not gate.may_start(SECOND - 1)
+    assert gate.may_start(SECOND)
     gate = gate_of(random=0.5)
     gate.failed(0, 0, retry_after_ns=MS)
     assert not gate.may_start(25 * MS - 1)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from typing import TYPE_CHECKING
+
 import pytest
 
 from proxy.core.buffer import Buffer
@@ -18,6 +21,9 @@ from tests.unit.core.builders import (
     taken,
     unlimited,
 )
+
+if TYPE_CHECKING:
+    from proxy.core.batch import Batch
 
 TIMEOUT = 2500 * MS
 
@@ -38,6 +44,58 @@ def test_a_waiting_record_expires_at_its_deadline() -> None:
     bench.poll(500 * MS)
     assert state_of(record) is State.EXPIRED
     assert bench.stream.take_settled() == [record]
+    assert bench.identity_holds()
+
+
+def test_a_record_whose_answer_would_come_too_late_is_not_sent() -> None:
+    """Its caller would be told that it failed, and send it again, although it was written."""
+    bench = Bench(unlimited(delivery_timeout_ns=SECOND))
+    bench.put("hot", "hot", "hot")
+    first = bench.poll_one()
+    bench.now_ns = 80 * MS
+    bench.answer(first)
+    second = bench.poll_one()
+    bench.now_ns = 900 * MS - 1
+    (young,) = bench.put("young")
+    bench.poll()
+    bench.answer(second)
+    assert all(record.state is State.ACKNOWLEDGED for record in bench.stream.take_settled())
+    bench.now_ns = SECOND - bench.stream._gate.answer_ns
+    bench.poll()
+    (late,) = [record for record in bench.stream.take_settled() if record.state is State.EXPIRED]
+    assert (late.partition_key, late.attempts, late.error_code) == ("hot", 0, THROTTLED)
+    assert young.attempts == 1
+    assert bench.identity_holds()
+
+
+def test_a_stream_whose_queue_is_as_old_as_its_records_may_be_still_delivers() -> None:
+    """It used to send each record just before its deadline, and so none in time, for ever."""
+    bench = Bench(unlimited(shard_records_per_second=100, delivery_timeout_ns=500 * MS, admission_wait_ns=500 * MS))
+    bench.learn(1)
+    flying: list[tuple[int, Batch]] = []
+    acknowledged: Counter[int] = Counter()
+    for now_ns in range(0, 10 * SECOND, 5 * MS):
+        bench.now_ns = now_ns
+        while flying and flying[0][0] <= now_ns:
+            bench.answer(flying.pop(0)[1])
+        bench.append(record_of(f"key-{now_ns}", received_at_ns=now_ns))
+        flying += [(now_ns + 20 * MS, batch) for batch in bench.poll()]
+        acknowledged[now_ns // SECOND] += sum(r.state is State.ACKNOWLEDGED for r in bench.stream.take_settled())
+    assert min(acknowledged[second] for second in range(2, 10)) >= 95
+    assert bench.stream.counters.late_acknowledgements == 0
+
+
+def test_a_part_of_a_refused_request_that_was_not_sent_again_expires_as_what_held_it_up() -> None:
+    """The service has refused it: nothing of it may have been written."""
+    bench = Bench(unlimited(in_flight_max=1, delivery_timeout_ns=SECOND))
+    records = bench.put("a", "b", "c", "d")
+    bench.fail(bench.poll_one(), "ValidationException")
+    half = bench.poll_one()
+    bench.poll(SECOND)
+    texts = {record.partition_key: record.error_message for record in records}
+    assert texts["a"] == texts["b"] == "No answer came within 1000 ms; the record may have been written."
+    assert texts["c"] == texts["d"] == "Rate exceeded for stream orders: no turn within 1000 ms."
+    bench.answer(half)
     assert bench.identity_holds()
 
 
