@@ -120,6 +120,7 @@ def _stream(identity: str, stream: Stream, pulse: Pulse, now_ns: int) -> dict[st
 
 
 def _shard(lane: Lane, now_ns: int) -> dict[str, Any]:
+    records_allowed, bytes_allowed = lane.limit.allowed(now_ns)
     return {
         "shard_id": lane.shard_id or "unknown",
         "ready_partition_keys": len(lane.ready),
@@ -128,8 +129,8 @@ def _shard(lane: Lane, now_ns: int) -> dict[str, Any]:
         "stray_throttled_ratio": round(lane.stray_ratio, 4),
         "utilization_ratio": round(lane.utilization_ratio(now_ns), 3),
         "backoff_ms": max(0, lane.backoff_until_ns - now_ns) // MILLISECOND_NS,
-        "records_allowed_now": round(lane.limit.records.level(now_ns), 1),
-        "bytes_allowed_now": round(lane.limit.bytes.level(now_ns)),
+        "records_allowed_now": round(records_allowed, 1),
+        "bytes_allowed_now": round(bytes_allowed),
     }
 
 

@@ -271,7 +271,12 @@ class Settings(BaseSettings):
         "Find out by throttles how much of each shard's limits other producers leave; false keeps to the ratio above.",
     )
     shard_burst_ms: int = _setting(
-        100, "rate", "A shard's limits over this time may be sent at once.", "ms", ge=1, le=10_000
+        100,
+        "rate",
+        "A shard's limits over this time may be sent at once; a second's worth after a quiet one.",
+        "ms",
+        ge=1,
+        le=10_000,
     )
 
     buffer_records_max: int = _setting(

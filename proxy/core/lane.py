@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from proxy.core.backoff import Backoff
     from proxy.core.key_queue import KeyQueue
     from proxy.core.rate_control import RateControl
-    from proxy.core.token_bucket import ShardLimit
+    from proxy.core.shard_limit import ShardLimit
 
 NANOSECONDS_PER_MS: Final = 1_000_000
 UTILIZATION_SPAN_NS: Final = 1_000_000_000  # over which it is measured
@@ -47,7 +47,7 @@ class Lane:
         rate: finds the lane's share of that limit; without one it is all of it.
 
     After a throttle and its backoff one record goes, as a probe; the others wait for its answer. `sent_records` and
-    `sent_bytes` count attempts.
+    `sent_bytes` count attempts. `shards` is how many the lane stands for: one, or all of a stream that ignores keys.
     """
 
     __slots__ = (
@@ -72,6 +72,7 @@ class Lane:
         "sent_bytes",
         "sent_records",
         "shard_id",
+        "shards",
         "throttled_records",
         "troubles",
         "wake_ordinal",
@@ -79,6 +80,7 @@ class Lane:
 
     def __init__(self, shard_id: str | None, limit: ShardLimit, rate: RateControl | None = None) -> None:
         self.shard_id = shard_id
+        self.shards = 1
         self.limit = limit
         self._rate = rate or FixedRate()
         self._adapts = self._rate.adapts

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Final
 
 from proxy.core.lane import Lane
 from proxy.core.rate_control import FixedRate
+from proxy.core.shard_limit import ShardLimit
 from proxy.core.shard_map import ShardMap
-from proxy.core.token_bucket import ShardLimit
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -107,9 +107,10 @@ class Lanes:
         self._shard_ids = frozenset(shard.shard_id for shard in shards)
         self._auto_distribution = auto_shards > 0
         limits = self._limits
-        careful_shards = auto_shards or 1
-        self._careful.limit.change_nominal(
-            limits.shard_records_per_second * careful_shards, limits.shard_bytes_per_second * careful_shards, now_ns
+        careful = self._careful
+        careful.shards = auto_shards or 1
+        careful.limit.change_nominal(
+            limits.shard_records_per_second * careful.shards, limits.shard_bytes_per_second * careful.shards, now_ns
         )
         if auto_shards:
             self._map = None

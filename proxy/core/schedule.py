@@ -166,7 +166,7 @@ class LaneSchedule:
 
     def _drain_lane(self, lane: Lane, records: list[Record], room_bytes: int, now_ns: int) -> tuple[int, bool]:
         """Move one lane's share into the batch; return the room left and whether the batch must go as it is."""
-        slice_bytes = self._limits.shard_slice_bytes_max
+        slice_bytes = self._limits.shard_slice_bytes_max * lane.shards
         gave = False
         while (key_queue := lane.ready.first) is not None:
             record = key_queue.first

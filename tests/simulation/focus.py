@@ -54,6 +54,20 @@ FOCUSED: dict[str, dict[str, Any]] = {
         "faults": Faults(ill=0.3),
         "keys": 4,
     },
+    # a shard at its limit, whose requests fail as a whole: each of their records goes twice
+    "retries_take_no_tokens": {
+        "streams": (StreamShape(1),),
+        "phases": (Phase("burst", 10, 60),),
+        "faults": Faults(reset_before=0.3),
+        "limits": StreamLimits(shard_records_per_second=25),
+    },
+    # a shard at its limit all the time
+    "credit_forgets_the_span_before": {
+        "streams": (StreamShape(1),),
+        "phases": (Phase("burst", 10, 60),),
+        "faults": Faults(),
+        "limits": StreamLimits(shard_records_per_second=25),
+    },
     # clients that do not come again for what they have missed
     "undelivered_answers_pile_up": {
         "frontend": True,

@@ -24,6 +24,7 @@ from proxy.core.limits import MILLISECOND_NS
 from proxy.core.record import Record, State
 from proxy.core.schedule import LaneSchedule
 from proxy.core.settlement import Settlement
+from proxy.core.shard_limit import ShardLimit
 from proxy.core.stream import Stream
 from proxy.core.token_bucket import TokenBucket
 from proxy.driver import Driver
@@ -327,6 +328,14 @@ def bucket_without_a_bottom(self: TokenBucket, tokens: int, now_ns: int) -> None
     """A bucket that nobody has used holds more than its burst."""
     del now_ns
     self.empty_at_ns += self._cost_ns(tokens)
+
+
+@_bug(ShardLimit, "_begin_span", Rule.LIMITS)
+def credit_forgets_the_span_before(self: ShardLimit, now_ns: int) -> None:
+    """Each span has a second's worth in advance, whatever went in the one before."""
+    self._span_from_ns = now_ns
+    self._credit_until_records = self._sent_records + self._records_per_second
+    self._credit_until_bytes = self._sent_bytes + self._bytes_per_second
 
 
 _returned = Gate.returned

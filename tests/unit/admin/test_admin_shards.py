@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from proxy.admin.shards import SHARDS_SHOWN_MAX, SPAN_NS, STREAMS_MAX, UNWATCHED_NS, ShardWatch, survey
 from proxy.core.lane import Lane
-from proxy.core.token_bucket import ShardLimit
+from proxy.core.shard_limit import ShardLimit
 
 SECOND_NS = 1_000_000_000
 MILLISECOND_NS = 1_000_000

@@ -7,7 +7,7 @@ import pytest
 from proxy.core.backoff import Backoff
 from proxy.core.lane import PROBE_WAIT_NS, Lane
 from proxy.core.rate_control import AdaptiveRate, FixedRate
-from proxy.core.token_bucket import ShardLimit
+from proxy.core.shard_limit import ShardLimit
 from tests.unit.core.builders import MS, SECOND
 
 if TYPE_CHECKING:

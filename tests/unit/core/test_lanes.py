@@ -61,7 +61,7 @@ def test_a_lane_outlives_a_new_map_if_its_shard_is_still_open() -> None:
     children = [Shard(high.starting_hash_key, middle, "left"), Shard(middle + 1, HASH_KEY_MAX, "right")]
     lanes.learn([low, *children], SECOND, auto_shards=0)
     assert lanes.lane_of(0) is kept
-    assert kept.limit.bytes.level(SECOND) < 0
+    assert kept.limit.bytes.level(900 * MS) < 0
     assert kept.backoff_until_ns == 500 * MS
     assert [lane.shard_id for lane in lanes.known] == [low.shard_id, "left", "right"]
 

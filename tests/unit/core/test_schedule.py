@@ -9,7 +9,7 @@ from proxy.core.key_queue import KeyQueue
 from proxy.core.lane import Lane, Place
 from proxy.core.limits import StreamLimits
 from proxy.core.schedule import LaneSchedule
-from proxy.core.token_bucket import ShardLimit
+from proxy.core.shard_limit import ShardLimit
 from tests.unit.core.builders import MS, SECOND, record_of, unlimited
 
 if TYPE_CHECKING:

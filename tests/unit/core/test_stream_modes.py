@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from proxy.core.limits import KIB
 from proxy.core.ordering import Ordering
 from proxy.core.record import State
 from proxy.core.shard_map import StreamSummary
@@ -220,3 +221,13 @@ def test_room_that_was_withdrawn_is_room_again(ordering: Ordering) -> None:
     assert len(queued) == 10
     bench.stream.withdraw(queued[:4])
     assert [bench.append(record_of(f"n{number}")) for number in range(5)] == [0, 0, 0, 0, 1]
+
+
+def test_a_stream_that_ignores_keys_puts_a_slice_of_each_shard_into_a_request() -> None:
+    """All its shards are one lane: by a single slice, of 256 KiB, thirty of them would be as slow as one."""
+    bench = Bench(unlimited())
+    bench.learn(4)
+    bench.stream.learn_summary(AUTO, 0)
+    for number in range(20):
+        bench.put(f"key-{number}", size_bytes=64 * KIB)
+    assert len(bench.poll_one().records) == 16

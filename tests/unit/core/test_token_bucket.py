@@ -3,7 +3,7 @@ from __future__ import annotations
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from proxy.core.token_bucket import ShardLimit, TokenBucket
+from proxy.core.token_bucket import TokenBucket
 from tests.unit.core.builders import MS, SECOND
 
 
@@ -51,6 +51,38 @@ def test_a_take_larger_than_the_burst_leaves_a_debt_that_keeps_the_average() -> 
     assert bucket.ready_at_ns(1) == 1001 * MS
 
 
+def test_a_take_larger_than_a_second_draws_on_the_reserve_for_what_is_beyond() -> None:
+    """An 8 MiB record keeps a shard of 1 MiB/s from others for less than a second, not for eight."""
+    bucket = TokenBucket(1000, 100 * MS, now_ns=0, reserve_ns=9 * SECOND)
+    bucket.take(8000, 100 * MS)
+    assert bucket.level(100 * MS) == -900
+    assert bucket.ready_at_ns(1) == 1001 * MS
+
+
+def test_a_reserve_is_filled_by_what_flows_past_the_full_bucket() -> None:
+    """So that the average holds: what is drawn must not have been used."""
+    bucket = TokenBucket(1000, 100 * MS, now_ns=0, reserve_ns=9 * SECOND)
+    bucket.take(20_000, 100 * MS)
+    assert bucket.level(100 * MS) == 100 - 20_000 + 9000
+    paid_at_ns = bucket.ready_at_ns(1)
+    bucket.take(1, paid_at_ns)
+    full_at_ns = bucket.empty_at_ns + 100 * MS
+    bucket.take(2000, full_at_ns + 300 * MS)
+    assert bucket.level(full_at_ns + 300 * MS) == 100 - 2000 + 300
+
+
+def test_a_debt_comes_to_no_more_than_a_second_by_a_fall_of_the_rate() -> None:
+    """A throttled record that was half a second's worth would otherwise close its shard for minutes at a low rate."""
+    bucket = TokenBucket(1000, 100 * MS, now_ns=0)
+    bucket.take(600, 100 * MS)
+    bucket.change_rate(5, 100 * MS)
+    assert bucket.level(1100 * MS) == 0
+    in_debt = TokenBucket(1000, 100 * MS, now_ns=0)
+    in_debt.take(5000, 100 * MS)
+    in_debt.change_rate(500, 100 * MS)
+    assert in_debt.level(100 * MS) == -4900 / 2
+
+
 def test_an_unlimited_bucket_is_always_ready_and_never_in_debt() -> None:
     """Rate 0 switches the limit off."""
     bucket = TokenBucket(0, 100 * MS, now_ns=SECOND)
@@ -96,28 +128,6 @@ def test_level_is_never_above_the_burst(rate: int, idle_ns: list[int]) -> None:
             bucket.take(1, now_ns)
 
 
-def test_a_record_takes_from_both_buckets_of_its_shard() -> None:
-    """Records and bytes are counted together."""
-    limit = ShardLimit(1000, 1000_000, 100 * MS, now_ns=0)
-    limit.take(50_000, 100 * MS)
-    assert limit.records.level(100 * MS) == 99
-    assert limit.bytes.level(100 * MS) == 50_000
-
-
-def test_a_shard_is_ready_when_both_its_buckets_are() -> None:
-    """The scarcer of records and bytes decides."""
-    limit = ShardLimit(1000, 1000_000, 100 * MS, now_ns=0)
-    assert limit.ready_at_ns(500) == MS
-    assert limit.ready_at_ns(30_000) == 30 * MS
-
-
-def test_each_limit_of_a_shard_can_be_switched_off_alone() -> None:
-    """Records without a limit still count their bytes."""
-    limit = ShardLimit(0, 1000_000, 100 * MS, now_ns=0)
-    assert limit.ready_at_ns(30_000) == 30 * MS
-    assert ShardLimit(1000, 0, 100 * MS, now_ns=0).ready_at_ns(30_000) == MS
-
-
 def test_a_new_rate_leaves_the_tokens_in_the_bucket() -> None:
     """What has flowed in stays; from now on it flows at the new rate."""
     bucket = TokenBucket(1000, 100 * MS, now_ns=0)
@@ -128,7 +138,7 @@ def test_a_new_rate_leaves_the_tokens_in_the_bucket() -> None:
 
 def test_a_new_rate_leaves_a_debt_as_it_is() -> None:
     """Nothing is forgiven by a higher rate, nothing invented by a lower one."""
-    for rate_per_second in (250, 500, 2000, 7777.7):
+    for rate_per_second in (501, 750, 2000, 7777.7):
         bucket = TokenBucket(1000, 100 * MS, now_ns=0)
         bucket.take(600, 100 * MS)
         assert bucket.level(100 * MS) == -500
@@ -166,30 +176,3 @@ def test_no_change_of_rate_makes_tokens(changes: list[tuple[int, float]], rate: 
             bucket.take(1, now_ns)
             taken += 1
     assert taken <= rate * now_ns / SECOND + rate / 10 + 1 + len(changes) / 1000
-
-
-def test_a_ratio_scales_both_buckets_of_a_shard() -> None:
-    """By one factor, and back again."""
-    limit = ShardLimit(1000, 1000_000, 100 * MS, now_ns=0)
-    limit.scale(0.25, 0)
-    assert (limit.records.rate_per_second, limit.bytes.rate_per_second) == (250, 250_000)
-    limit.scale(1.0, 0)
-    assert (limit.records.rate_per_second, limit.bytes.rate_per_second) == (1000, 1000_000)
-
-
-def test_other_nominal_rates_keep_the_ratio() -> None:
-    """More shards are more to share."""
-    limit = ShardLimit(1000, 0, 100 * MS, now_ns=0)
-    limit.scale(0.5, 0)
-    limit.change_nominal(4000, 0, 0)
-    assert (limit.records.rate_per_second, limit.bytes.rate_per_second) == (2000, 0)
-
-
-def test_what_records_cost_is_the_time_of_the_scarcer_limit() -> None:
-    """A small record costs a record's time, a large one its bytes'; where nothing is limited nothing costs anything."""
-    limit = ShardLimit(1000, 1000_000, 100 * MS, now_ns=0)
-    assert limit.cost_ms(3, 300) == 3
-    assert limit.cost_ms(1, 50_000) == 50
-    limit.scale(0.1, 0)
-    assert limit.cost_ms(1, 50_000) == 50
-    assert ShardLimit(0, 0, 100 * MS, now_ns=0).cost_ms(5, 5000) == 0
