@@ -297,7 +297,8 @@ class Settings(BaseSettings):
     admission_wait_ms: int = _setting(
         1_000,
         "bounds",
-        "A record that would wait longer for its turn, at the present rate of its shard, is refused at once.",
+        "A record whose turn would come later, at the present rate of its shard, is refused at once. In strict order "
+        "the wait for its own key's records counts apart, to four fifths of delivery_timeout_ms.",
         "ms",
         ge=10,
         le=600_000,
