@@ -118,15 +118,22 @@ def _add_flag(arguments: argparse._ArgumentGroup, name: str, default: object, de
     """Add the flag of one setting; its value is checked with those of the other sources."""
     notes = [f"default: {shown(default)}"] if shown(default) else []
     if default is True or default is False:
+        notes.append(f"{_negated(name)} is false")
         arguments.add_argument(
-            flag_of(name), action=argparse.BooleanOptionalAction, help=_help_of(description, notes), dest=name
+            flag_of(name), metavar="true|false", nargs="?", const=True, help=_help_of(description, notes), dest=name
         )
+        arguments.add_argument(_negated(name), action="store_const", const=False, help=argparse.SUPPRESS, dest=name)
         return
     if bounds_of(name) and not choices_of(name):
         notes.append(bounds_of(name))
     metavar = "|".join(choices_of(name)) or unit_of(name) or "VALUE"
     action = "append" if name in REPEATABLE else "store"
     arguments.add_argument(flag_of(name), metavar=metavar, action=action, help=_help_of(description, notes), dest=name)
+
+
+def _negated(name: str) -> str:
+    """Return the flag that makes a setting false."""
+    return flag_of(f"no_{name}")
 
 
 def _help_of(description: str, notes: list[str]) -> str:

@@ -52,6 +52,35 @@ def test_every_setting_is_a_flag(capsys: pytest.CaptureFixture[str], command: st
     assert "[default: 2; a whole number" in out
 
 
+@pytest.mark.parametrize(
+    ("arguments", "value"),
+    [
+        (("--shard-rate-adapts",), "true"),
+        (("--shard-rate-adapts", "true"), "true"),
+        (("--shard-rate-adapts", "false"), "false"),
+        (("--shard-rate-adapts=false",), "false"),
+        (("--no-shard-rate-adapts",), "false"),
+        (("--shard-rate-adapts", "--no-shard-rate-adapts"), "false"),
+    ],
+)
+def test_what_is_true_or_false_is_a_flag_with_or_without_its_value(
+    capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], value: str
+) -> None:
+    """The table says true or false, so that is what can be written; the last flag counts, as ever."""
+    code, out, err = run(capsys, "config", "--format", "json", *arguments)
+    assert (code, err) == (0, "")
+    (row,) = [row for row in json.loads(out) if row["name"] == "shard_rate_adapts"]
+    assert (row["value"], row["source"]) == (value, "flag --shard-rate-adapts")
+
+
+def test_help_says_how_to_make_a_setting_false(capsys: pytest.CaptureFixture[str]) -> None:
+    """Both forms stand there."""
+    _, out, _ = run(capsys, "serve", "--help")
+    words = " ".join(out.split())
+    assert "--shard-rate-adapts [true|false] " in words
+    assert "[default: true; --no-shard-rate-adapts is false]" in words
+
+
 def test_emulate_offers_what_the_emulator_reads(capsys: pytest.CaptureFixture[str]) -> None:
     """A flag without effect would mislead."""
     code, out, _ = run(capsys, "emulate", "--help")
@@ -87,6 +116,7 @@ def test_a_flag_is_never_guessed_from_its_beginning(capsys: pytest.CaptureFixtur
         (("serve", "--linger-ms"), "argument --linger-ms: expected one argument; see kinesis-proxy serve --help"),
         (("serve", "--linger-ms", "-1"), "linger_ms: '-1' is not a whole number in 0..1000 (from flag --linger-ms)"),
         (("emulate", "--region", "EU"), "region: write an AWS region, for example eu-central-1 (from flag --region)"),
+        (("serve", "--shard-limits=maybe"), "shard_limits: 'maybe' is not true or false (from flag --shard-limits)"),
         (("serve", "--config", "/nowhere.toml"), "settings file /nowhere.toml does not exist or is no file"),
     ],
 )
