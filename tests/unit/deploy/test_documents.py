@@ -46,6 +46,22 @@ def test_commands_name_files_that_are_there() -> None:
     assert [path for path in named if not (PROJECT / path).exists()] == []
 
 
+def test_with_the_lock_of_traces_the_image_has_all_that_it_has_without() -> None:
+    """Whoever builds it with traces, as the document says, changes nothing else."""
+    plain, traced = (
+        set(re.findall(r"^[\w.-]+==\S+", (PROJECT / name).read_text(encoding="utf-8"), re.MULTILINE))
+        for name in ("requirements.lock", "requirements-otel.lock")
+    )
+    assert plain < traced
+
+
+def test_commands_install_the_checkout_and_no_name_of_an_index() -> None:
+    """The program is on no index: what a stranger put there under its name must not be installed."""
+    for document in (PROJECT / "README.md", README):
+        for command in re.findall(r"pip install ([^`#\n]+)", document.read_text(encoding="utf-8")):
+            assert re.fullmatch(r"(\.|'\.\[\w+\]')", command.strip()), command
+
+
 def test_the_ten_lines_of_a_sidecar_are_taken_from_the_overlay() -> None:
     """Whoever copies them has, but for the image's name, a part of what the overlay makes."""
     (block,) = re.findall(r"```yaml\n(initContainers:\n.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
