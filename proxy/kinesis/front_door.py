@@ -94,6 +94,11 @@ def encoded_error_reply(
     return Reply(status, codec.encode(document), {"x-amzn-ErrorType": code}, lines=_lines(codec))
 
 
+def new_request_id() -> str:
+    """Return the id of a request whose answer has none yet."""
+    return _REQUEST_ID_LINE.partition(": ")[2] + _numbers.next()
+
+
 def _operation_of_unusual(request: Request, operation: str | None) -> str:
     """Find the operation of a request that is not plain, in the service's order of checks."""
     if request.method != "POST":

@@ -17,6 +17,7 @@ import math
 import random as random_module
 import time
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import structlog
@@ -25,8 +26,10 @@ from aiobotocore.session import AioSession
 from botocore.exceptions import BotoCoreError
 
 from proxy.core.batch import Answer, Failure
+from proxy.core.verdicts import MALFORMED_RESPONSE
+from proxy.kinesis.codecs import CBOR, JSON
 from proxy.kinesis.errors import InternalFailure, LimitExceededException
-from proxy.kinesis.front_door import REQUEST_ID, codec_of, error_reply
+from proxy.kinesis.front_door import REQUEST_ID, RETRY_AFTER, code_reply, codec_of, error_reply, new_request_id
 from proxy.kinesis.http import Reply
 from proxy.log import Occasional
 from proxy.upstream import wire
@@ -70,6 +73,10 @@ TARGET_PREFIX = "Kinesis_20131202."
 # Headers of a forwarded response that mean something to the caller; all others belong to our connection upstream.
 FORWARDED_HEADERS = frozenset({"content-encoding", "content-type", "retry-after"})
 FORWARDED_HEADER_PREFIX = "x-amz"
+# What Kinesis, or a server in its place, writes errors in; what a load balancer writes no SDK can read.
+ERROR_CONTENT_TYPES = frozenset({CBOR.content_type, JSON.content_type, "application/json"})
+# Of an error that is written anew: how long to wait may be told by whoever answers.
+WAIT_HEADERS = frozenset({RETRY_AFTER, "retry-after"})
 
 T = TypeVar("T")
 
@@ -191,6 +198,8 @@ class AwsUpstream:
     async def forward(self, operation: str, request: Request) -> Reply:
         """Send an operation upstream, body and content type untouched, signed anew; return the service's reply.
 
+        An error that is not written as Kinesis writes it, as a load balancer's, is written anew for the caller.
+
         The operation is the one that was checked, not the request's header read once more.
         It goes to the regional endpoint: which account's endpoint an SDK would choose stands in the body, unread.
         """
@@ -213,7 +222,14 @@ class AwsUpstream:
             answer = error_reply(request, InternalFailure())
             self._report_forward(operation, reply, answer.headers[REQUEST_ID])
             return answer
-        return Reply(reply.status, reply.body, {name: value for name, value in reply.headers.items() if _is_kept(name)})
+        if reply.failure is not None and not _is_readable(reply):
+            answer = _written_anew(request, reply, reply.failure)
+            self._report_forward(operation, reply.failure, answer.headers[REQUEST_ID])
+            return answer
+        headers = {name: value for name, value in reply.headers.items() if _is_kept(name)}
+        if REQUEST_ID.lower() not in map(str.lower, headers):
+            headers[REQUEST_ID] = new_request_id()
+        return Reply(reply.status, reply.body, headers)
 
     def _report_forward(self, operation: str, failure: Failure, request_id: str) -> None:
         """Log that a forward failed, the first of its kind at once and then now and again."""
@@ -298,6 +314,32 @@ def _is_kept(header: str) -> bool:
     """Return whether a header of a forwarded response goes on to the caller."""
     name = header.lower()
     return name in FORWARDED_HEADERS or name.startswith(FORWARDED_HEADER_PREFIX)
+
+
+def _is_readable(reply: HttpReply) -> bool:
+    """Return whether an error is in a format that SDKs can read."""
+    return reply.headers.get("Content-Type", "").partition(";")[0].strip().lower() in ERROR_CONTENT_TYPES
+
+
+def _written_anew(request: Request, reply: HttpReply, failure: Failure) -> Reply:
+    """Answer an error with its status and whatever code it tells, in the caller's format."""
+    refused = HTTPStatus.BAD_REQUEST <= reply.status < HTTPStatus.INTERNAL_SERVER_ERROR
+    code, status = failure.code, reply.status
+    if code == MALFORMED_RESPONSE:
+        code = _name_of(status) if refused else InternalFailure.code
+    if status < HTTPStatus.BAD_REQUEST:  # a redirect, which is no answer to a caller
+        status = HTTPStatus.INTERNAL_SERVER_ERROR
+    answer = code_reply(request, int(status), code, failure.message)
+    answer.headers.update({name: value for name, value in reply.headers.items() if name.lower() in WAIT_HEADERS})
+    return answer
+
+
+def _name_of(status: int) -> str:
+    """Return a status as an error code, as `Forbidden`."""
+    try:
+        return "".join(HTTPStatus(status).phrase.title().split())
+    except ValueError:
+        return f"Http{status}"
 
 
 def _control_plane(

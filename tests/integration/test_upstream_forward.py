@@ -1,11 +1,14 @@
 """Forwarded requests over real sockets: what is kept, what is made anew, and what a lost upstream looks like."""
 
 import asyncio
+import json
+import re
 
 import pytest
 from multidict import CIMultiDict
 from structlog.testing import capture_logs
 
+from proxy.kinesis import cbor_body
 from proxy.kinesis.http import Request
 from proxy.upstream.counters import FORWARD, Outcome
 from tests.support.aws_environment import ACCESS_KEY, use_static_credentials
@@ -119,6 +122,55 @@ async def test_reply_is_passed_on_without_what_belongs_to_the_connection(status:
         "x-amz-id-2": "aWQy",
         "x-amzn-errortype": "ResourceNotFoundException",
     }
+
+
+HTML = b"<html><body><h1>503 Service Temporarily Unavailable</h1></body></html>"
+
+
+@pytest.mark.parametrize(
+    ("status", "answered", "code"),
+    [
+        (503, 503, "ServiceUnavailable"),
+        (500, 500, "InternalFailure"),
+        (429, 429, "TooManyRequests"),
+        (403, 403, "Forbidden"),
+        (460, 460, "Http460"),
+        (302, 500, "InternalFailure"),
+    ],
+)
+async def test_error_that_is_not_in_a_format_of_kinesis_is_written_anew(status: int, answered: int, code: str) -> None:
+    """JavaScript v3 dies of a load balancer's HTML; in its own format it knows what to do with the status."""
+    headers = {"Content-Type": "text/html; charset=utf-8", "Retry-After": "2", "Location": "/there"}
+    with capture_logs() as logs:
+        async with FaultServer(reply(status, HTML, headers)) as server, opened(server.url) as upstream:
+            answer = await upstream.forward("ListShards", request())
+    assert (answer.status, answer.headers["Content-Type"]) == (answered, "application/x-amz-json-1.1")
+    assert json.loads(answer.body) == {"__type": code, "message": f"HTTP {status} without an error code"}
+    assert (answer.headers["x-amzn-ErrorType"], answer.headers["Retry-After"]) == (code, "2")
+    (told,) = [entry for entry in logs if entry["event"] == "forward_failed"]
+    assert told["request_id"] == answer.headers["x-amzn-RequestId"]
+
+
+async def test_error_is_written_anew_in_the_callers_own_format() -> None:
+    """Who speaks CBOR reads CBOR."""
+    async with (
+        FaultServer(reply(502, HTML, {"Content-Type": "text/html"})) as server,
+        opened(server.url) as upstream,
+    ):
+        asked = request(b"\xa0", Content_Type="application/x-amz-cbor-1.1")
+        answer = await upstream.forward("ListShards", asked)
+    assert answer.headers["Content-Type"] == "application/x-amz-cbor-1.1"
+    assert cbor_body.decode(answer.body)["__type"] == "BadGateway"
+
+
+@pytest.mark.parametrize("status", [200, 400])
+async def test_every_forwarded_answer_bears_a_request_id(status: int) -> None:
+    """Some servers in Kinesis's place give none; whoever asks about an error has one to name."""
+    headers = {"Content-Type": "application/x-amz-json-1.1"}
+    async with FaultServer(reply(status, b"{}", headers)) as server, opened(server.url) as upstream:
+        ids = {(await upstream.forward("ListShards", request())).headers["x-amzn-RequestId"] for _ in range(2)}
+    assert len(ids) == 2
+    assert all(re.fullmatch(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", each) for each in ids)
 
 
 @pytest.mark.parametrize(
