@@ -32,7 +32,12 @@ if TYPE_CHECKING:
 _RESET = Failure(CONNECTION_RESET, "Connection reset by the embedded upstream.", Written.UNKNOWN)
 _TIMEOUT = Failure(REQUEST_TIMEOUT, "The embedded upstream did not answer in time.", Written.UNKNOWN)
 # As over a wire: the service often sends no message with it.
-_ERROR = Failure(errors.InternalFailure.code, None, Written.UNKNOWN, errors.InternalFailure.status)
+_ERROR = Failure(
+    errors.InternalFailure.code,
+    "The embedded upstream answered InternalFailure.",
+    Written.UNKNOWN,
+    errors.InternalFailure.status,
+)
 
 
 class EmbeddedUpstream:

@@ -219,7 +219,7 @@ class AwsUpstream:
         finally:
             self._forwards_in_flight -= 1
         if isinstance(reply, Failure):
-            answer = error_reply(request, InternalFailure())
+            answer = error_reply(request, InternalFailure(reply.message))
             self._report_forward(operation, reply, answer.headers[REQUEST_ID])
             return answer
         if reply.failure is not None and not _is_readable(reply):

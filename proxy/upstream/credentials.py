@@ -51,6 +51,7 @@ ATTEMPT_SECONDS_MAX = 60.0
 REASON_CHARACTERS_MAX = 256
 
 NOTHING_FOUND = "no credentials found in the AWS credential chain (environment, profile, container, instance)"
+CHAIN_FAILED = "the AWS credential chain failed"
 NOT_RENEWED = "the credentials have expired, and their renewal takes long"
 REFUSED = "the service refuses the credentials that the chain has"
 
@@ -168,7 +169,7 @@ class CredentialKeeper:
         except Exception as error:  # noqa: BLE001 - a provider may raise anything: a broken profile, a program, a server
             self._failures += 1
             ours = isinstance(error, CredentialsUnavailableError)
-            self._reason = str(error) if ours else f"the AWS credential chain failed: {type(error).__name__}"
+            self._reason = str(error) if ours else CHAIN_FAILED
             wait_seconds = (BACKOFF_BASE_NS // 2 + self._backoff.wait_ns(self._failures)) / 1e9
             _log.warning(
                 "credentials_unavailable",

@@ -16,6 +16,9 @@ closed just as it was used again: it looks the same as one closed after the requ
     413, 429 without a code                                                of the status           REFUSED
     502, 503, 504 without a code: it may have been passed on               of the status           UNKNOWN
 
+A failure's message reaches callers, who are strangers: of an exception it has fixed words. What the exception says,
+with addresses and the names of classes, is for the log: `detail_of`.
+
 Source: AWS JSON 1.1 protocol ("Operation error serialization"), sources of aiohttp 3.14 and botocore 1.43.
 """
 
@@ -65,6 +68,14 @@ RETRY_AFTER_MS_MAX = 10_000
 MILLISECOND_NS = 1_000_000
 
 _USERINFO = re.compile(r"//[^/\s]*@")
+# aiohttp's word about TLS, which it also writes where there is none.
+_SSL_WORD = re.compile(r" ssl:\S+")
+
+NOT_REACHED = "Kinesis cannot be reached."
+NOT_TRUSTED = "Kinesis cannot be reached: TLS to it fails, or its certificate is not trusted."
+NOT_ANSWERED = "Kinesis did not answer in time."
+BROKEN = "The connection to Kinesis broke."
+NOT_HTTP = "What answered in Kinesis's place is no HTTP."
 
 # What an answer without a code of the service is called: for certain not taken, or possibly passed on.
 _REFUSING_STATUSES = {
@@ -146,15 +157,16 @@ def transport_failure(error: Exception, *, handed_over: bool) -> Failure:
         error: one of TRANSPORT_ERRORS.
         handed_over: whether the last byte of the request was handed to the transport.
     """
-    message = _described(error)
     if not handed_over:
-        return Failure(CONNECT_FAILED, message, Written.NOT_SENT)
+        return Failure(CONNECT_FAILED, _unreached(error), Written.NOT_SENT)
+    if isinstance(error, ResponseTooLargeError):
+        return Failure(MALFORMED_RESPONSE, str(error), Written.UNKNOWN)
     # aiohttp raises ClientResponseError for bytes that are not HTTP.
-    if isinstance(error, (MalformedResponseError, ResponseTooLargeError, aiohttp.ClientResponseError)):
-        return Failure(MALFORMED_RESPONSE, message, Written.UNKNOWN)
+    if isinstance(error, (MalformedResponseError, aiohttp.ClientResponseError)):
+        return Failure(MALFORMED_RESPONSE, NOT_HTTP, Written.UNKNOWN)
     if isinstance(error, TimeoutError):
-        return Failure(REQUEST_TIMEOUT, message, Written.UNKNOWN)
-    return Failure(CONNECTION_RESET, message, Written.UNKNOWN)
+        return Failure(REQUEST_TIMEOUT, NOT_ANSWERED, Written.UNKNOWN)
+    return Failure(CONNECTION_RESET, BROKEN, Written.UNKNOWN)
 
 
 def malformed(status: int, message: str) -> Failure:
@@ -184,14 +196,15 @@ def service_failure(status: int, headers: Mapping[str, str], body: bytes) -> Fai
 def control_failure(error: Exception) -> Failure:
     """Return the failure of a call through aiobotocore's client.
 
-    Such calls only read, so that nothing hangs on whether they were sent; aiobotocore does not tell it reliably.
+    Such calls only read, so that nothing hangs on whether they were sent; aiobotocore does not tell it reliably. No
+    caller waits for them either: the message is the exception's own, for the log.
 
     Args:
         error: a ClientError, BotoCoreError, TimeoutError or CredentialsUnavailableError.
     """
     if isinstance(error, ClientError):
         return _client_failure(error)
-    message = _described(error)
+    message = detail_of(error)
     if isinstance(error, (CredentialsUnavailableError, *_CREDENTIALS_ERRORS)):
         return Failure(CREDENTIALS_UNAVAILABLE, message, Written.NOT_SENT)
     if isinstance(error, ResponseParserError):
@@ -225,6 +238,13 @@ def retry_after_ns(headers: Mapping[str, str]) -> int:
     return 0
 
 
+def detail_of(error: Exception) -> str:
+    """Return an exception as text for the log: its type, and what it says; many of asyncio and aiohttp say nothing."""
+    said = _SSL_WORD.sub("", without_userinfo(str(error))).strip()
+    name = type(error).__name__
+    return (f"{name}: {said}" if said else name)[:MESSAGE_CHARACTERS_MAX]
+
+
 def without_userinfo(text: str) -> str:
     """Return a text without user and password of the URLs in it: aiohttp writes out that of an HTTP proxy."""
     return _USERINFO.sub("//", text)
@@ -233,12 +253,21 @@ def without_userinfo(text: str) -> str:
 CONTROL_ERRORS = (BotoCoreError, ClientError, ResponseParserError, TimeoutError, CredentialsUnavailableError)
 
 
+def _unreached(error: Exception) -> str:
+    """Return why there is no connection, as far as a caller may know."""
+    if isinstance(error, aiohttp.ClientHttpProxyError):
+        return f"{NOT_REACHED[:-1]}: the HTTP proxy on the way answered {error.status}."
+    return NOT_TRUSTED if isinstance(error, aiohttp.ClientSSLError) else NOT_REACHED
+
+
 def _told(code: str, message: object, status: int, wait_ns: int) -> Failure:
-    """Return a failure in the service's own words."""
+    """Return a failure in the service's own words; that it is ill it often says by the code alone."""
     refused = HTTPStatus.BAD_REQUEST <= status < HTTPStatus.INTERNAL_SERVER_ERROR
+    code = code[:CODE_CHARACTERS_MAX]
     text = message[:MESSAGE_CHARACTERS_MAX] if isinstance(message, str) and message else None
-    written = Written.REFUSED if refused else Written.UNKNOWN
-    return Failure(code[:CODE_CHARACTERS_MAX], text, written, status, wait_ns)
+    if refused:
+        return Failure(code, text, Written.REFUSED, status, wait_ns)
+    return Failure(code, text or f"Kinesis answered {code}.", Written.UNKNOWN, status, wait_ns)
 
 
 def _client_failure(error: ClientError) -> Failure:
@@ -263,8 +292,3 @@ def _uncoded(status: int, wait_ns: int) -> Failure:
 def _bare_code(told: object) -> str:
     """Return an error code without the namespace before `#` and the URI after `:`."""
     return told.rsplit("#", 1)[-1].split(":", 1)[0].strip() if isinstance(told, str) else ""
-
-
-def _described(error: Exception) -> str:
-    """Return an exception as text; many of those of asyncio and aiohttp have none of their own."""
-    return without_userinfo(f"{type(error).__name__}: {error}")[:MESSAGE_CHARACTERS_MAX]

@@ -33,6 +33,7 @@ from proxy.upstream.failures import (
     CredentialsUnavailableError,
     ResponseTooLargeError,
     credentials_failure,
+    detail_of,
     service_failure,
     service_time_of,
     transport_failure,
@@ -151,7 +152,9 @@ class SignedHttp:
             if credentials is None:
                 return credentials_failure(CredentialsUnavailableError(LATE_CREDENTIALS))
             self._give_up(sending, asyncio.get_running_loop().time() - started_at_seconds)
-            return transport_failure(error, handed_over=sending.handed_over)
+            failure = transport_failure(error, handed_over=sending.handed_over)
+            self._report_unanswered(endpoint, failure.code, error)
+            return failure
         except BaseException:
             sending.cut_off()
             raise
@@ -234,6 +237,19 @@ class SignedHttp:
                 return
         if failure.code in CREDENTIALS_CODES:
             self._keeper.refuse(credentials)
+
+    def _report_unanswered(self, endpoint: Endpoint, code: str, error: Exception) -> None:
+        """Log what the network said, the first of its kind at once and then now and again: callers are not told."""
+        now_ns = int(asyncio.get_running_loop().time() * 1e9)
+        held_back = self._occasional.admit(("upstream_unanswered", code, type(error)), now_ns)
+        if held_back is not None:
+            _log.warning(
+                "upstream_unanswered",
+                endpoint=str(endpoint.url),
+                code=code,
+                detail=detail_of(error),
+                held_back=held_back,
+            )
 
     def _report_clock(self, code: str) -> None:
         now_ns = int(asyncio.get_running_loop().time() * 1e9)

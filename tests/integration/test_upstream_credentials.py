@@ -108,9 +108,7 @@ async def test_missing_credentials_are_no_crash(finding: object) -> None:
     """The keeper starts, is not usable, and says why."""
     async with keeping(Chain(finding)) as (keeper, _):
         assert not keeper.usable
-        with pytest.raises(
-            CredentialsUnavailableError, match=r"no credentials found|credential chain failed: ValueError"
-        ):
+        with pytest.raises(CredentialsUnavailableError, match=r"no credentials found|credential chain failed"):
             await keeper.get()
 
 
@@ -121,7 +119,7 @@ async def test_words_of_a_provider_go_to_the_log_alone() -> None:
         async with keeping(chain) as (keeper, _):
             with pytest.raises(CredentialsUnavailableError) as told:
                 await keeper.get()
-    assert str(told.value) == "the AWS credential chain failed: ValueError"
+    assert str(told.value) == "the AWS credential chain failed"
     (warning,) = logs
     assert warning["reason"].startswith("Error when retrieving credentials")
     assert len(warning["reason"]) == 256
@@ -189,10 +187,10 @@ async def test_expired_session_is_renewed_before_the_next_request() -> None:
 
 
 async def test_expired_session_that_cannot_be_renewed_is_not_used() -> None:
-    """The kind of the failure reaches the caller."""
+    """That the chain failed reaches the caller, and not with what."""
     keeper = await expired(Chain(role(("ASIA1", timedelta(hours=1)))))
     keeper._source = role(("ASIA1", timedelta(minutes=-1)))
-    with pytest.raises(CredentialsUnavailableError, match="credential chain failed: RuntimeError"):
+    with pytest.raises(CredentialsUnavailableError, match=r"credential chain failed$"):
         await keeper.get()
     await keeper.close()
 

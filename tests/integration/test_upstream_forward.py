@@ -11,7 +11,8 @@ from structlog.testing import capture_logs
 from proxy.kinesis import cbor_body
 from proxy.kinesis.http import Request
 from proxy.upstream.counters import FORWARD, Outcome
-from tests.support.aws_environment import ACCESS_KEY, use_static_credentials
+from proxy.upstream.failures import BROKEN, NOT_ANSWERED
+from tests.support.aws_environment import ACCESS_KEY, use_aws_environment, use_static_credentials
 from tests.support.fault_server import (
     Behaviour,
     FaultServer,
@@ -21,7 +22,7 @@ from tests.support.fault_server import (
     reset_after_request,
     trickle,
 )
-from tests.support.upstreams import SOON_MS, opened
+from tests.support.upstreams import SOON_MS, batch_of, failed, opened
 
 
 @pytest.fixture(autouse=True)
@@ -174,25 +175,38 @@ async def test_every_forwarded_answer_bears_a_request_id(status: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("behaviour", "timeouts"),
+    ("behaviour", "timeouts", "message"),
     [
-        (close_after_request(), {}),
-        (reset_after_request(), {}),
-        (black_hole(), {"forward_timeout_ms": SOON_MS}),
-        (trickle(b"{}" * 100, 0.1), {"forward_timeout_ms": SOON_MS}),
-        (reply(200, b"x" * 5000), {}),
+        (close_after_request(), {}, BROKEN),
+        (reset_after_request(), {}, BROKEN),
+        (black_hole(), {"forward_timeout_ms": SOON_MS}, NOT_ANSWERED),
+        (trickle(b"{}" * 100, 0.1), {"forward_timeout_ms": SOON_MS}, NOT_ANSWERED),
+        (reply(200, b"x" * 5000), {}, "the response is larger than 4096 bytes"),
     ],
 )
-async def test_lost_upstream_is_an_internal_failure(behaviour: Behaviour, timeouts: dict[str, int]) -> None:
-    """In the client's own format, in bounded time and memory; every SDK tries again."""
+async def test_lost_upstream_is_an_internal_failure(
+    behaviour: Behaviour, timeouts: dict[str, int], message: str
+) -> None:
+    """In the client's own format, in bounded time and memory; every SDK tries again, and its user can read why."""
     settings = {"forward_response_bytes_max": 4096, **timeouts}
     async with FaultServer(behaviour) as server, opened(server.url, **settings) as upstream:
         answer = await upstream.forward("DescribeStream", request())
         assert len(server.requests) == 1
         assert upstream.counters.requests[FORWARD, Outcome.UNKNOWN] == 1
     assert answer.status == 500
-    assert answer.body == b'{"__type":"InternalFailure"}'
+    assert json.loads(answer.body) == {"__type": "InternalFailure", "message": message}
     assert answer.headers["x-amzn-ErrorType"] == "InternalFailure"
+
+
+async def test_forward_without_credentials_says_what_a_put_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One trouble, one text."""
+    use_aws_environment(monkeypatch)
+    async with opened("http://kinesis.invalid:4567") as upstream:
+        put = failed(await upstream.put(batch_of()))
+        answer = await upstream.forward("ListStreams", request())
+    assert put.message is not None
+    assert put.message.startswith("no credentials found")
+    assert json.loads(answer.body) == {"__type": "InternalFailure", "message": put.message}
 
 
 async def test_forwards_are_bounded_in_number() -> None:

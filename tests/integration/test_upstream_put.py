@@ -8,6 +8,7 @@ from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from proxy.core.batch import Answer, Batch, Failure, Written
 from proxy.core.record import Record
@@ -181,10 +182,13 @@ async def test_server_that_does_not_speak_tls_was_sent_nothing() -> None:
 async def test_certificate_that_is_not_trusted_gets_nothing() -> None:
     """Credentials and records go to no one who cannot show who he is."""
     async with FaultServer(put_results(), tls=True) as server:
-        failure = await failure_of(server)
+        with capture_logs() as logs:
+            failure = await failure_of(server)
         assert (failure.code, failure.written) == ("ConnectFailed", Written.NOT_SENT)
-        assert failure.message is not None
-        assert "CERTIFICATE_VERIFY_FAILED" in failure.message
+        assert failure.message == "Kinesis cannot be reached: TLS to it fails, or its certificate is not trusted."
+        (told,) = [entry for entry in logs if entry["event"] == "upstream_unanswered"]
+        assert "CERTIFICATE_VERIFY_FAILED" in told["detail"]
+        assert (told["code"], told["endpoint"]) == ("ConnectFailed", f"{server.url}/")
         assert server.requests == []
 
 
@@ -300,7 +304,7 @@ async def test_response_is_read_within_a_bound(behaviour: Behaviour) -> None:
     async with FaultServer(behaviour) as server:
         failure = await failure_of(server, response_bytes_max=4096)
         assert (failure.code, failure.written) == ("MalformedResponse", Written.UNKNOWN)
-        assert failure.message == "ResponseTooLargeError: the response is larger than 4096 bytes"
+        assert failure.message == "the response is larger than 4096 bytes"
 
 
 @pytest.mark.parametrize(

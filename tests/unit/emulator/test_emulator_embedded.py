@@ -153,7 +153,8 @@ async def test_a_request_error_leaves_in_doubt() -> None:
     """The service promises nothing about what it did before its 500."""
     embedded = Embedded(request_error_ratio=1)
     failure = await embedded.put(record("a"))
-    assert failure == Failure("InternalFailure", None, Written.UNKNOWN, 500)
+    text = "The embedded upstream answered InternalFailure."
+    assert failure == Failure("InternalFailure", text, Written.UNKNOWN, 500)
     assert embedded.kept() == []
 
 

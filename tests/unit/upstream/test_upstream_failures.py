@@ -1,5 +1,6 @@
 import aiohttp
 import pytest
+from aiohttp.client_reqrep import ConnectionKey
 from botocore.exceptions import (
     BotoCoreError,
     ClientError,
@@ -25,6 +26,7 @@ from proxy.upstream.failures import (
     ResponseTooLargeError,
     control_failure,
     credentials_failure,
+    detail_of,
     malformed,
     service_failure,
     service_time_of,
@@ -32,6 +34,16 @@ from proxy.upstream.failures import (
 )
 
 ENDPOINT = "http://127.0.0.1:1"
+CONNECTION_KEY = ConnectionKey(
+    "127.0.0.1",
+    4799,
+    is_ssl=False,
+    ssl=True,
+    proxy=None,
+    proxy_auth=None,
+    proxy_headers_hash=None,
+    server_hostname=None,
+)
 REQUEST_INFO = aiohttp.RequestInfo(URL(ENDPOINT), "POST", CIMultiDictProxy(CIMultiDict()), URL(ENDPOINT))
 
 
@@ -49,8 +61,37 @@ def test_request_whose_last_byte_was_not_handed_over_was_not_sent(error: Excepti
     """Whatever went wrong: the service cannot have had the whole request."""
     failure = transport_failure(error, handed_over=False)
     assert (failure.code, failure.written) == ("ConnectFailed", Written.NOT_SENT)
-    assert failure.message is not None
-    assert failure.message.startswith(type(error).__name__)
+    assert failure.message == "Kinesis cannot be reached."
+    assert detail_of(error).startswith(type(error).__name__)
+
+
+@pytest.mark.parametrize(
+    ("error", "detail"),
+    [
+        (TimeoutError(), "TimeoutError"),
+        (
+            ConnectionResetError(104, "Connection reset by peer"),
+            "ConnectionResetError: [Errno 104] Connection reset by peer",
+        ),
+        (
+            aiohttp.ClientConnectorError(CONNECTION_KEY, ConnectionRefusedError(111, "Connect call failed")),
+            "ClientConnectorError: Cannot connect to host 127.0.0.1:4799 [Connect call failed]",
+        ),
+        (aiohttp.ClientError("http://user:word@proxy:3128 is gone"), "ClientError: http://proxy:3128 is gone"),
+    ],
+)
+@pytest.mark.parametrize("handed_over", [False, True])
+def test_callers_are_told_the_kind_of_a_failure_and_the_log_its_detail(
+    error: Exception, detail: str, *, handed_over: bool
+) -> None:
+    """Classes of Python and addresses behind the proxy are nothing to callers; aiohttp speaks of TLS where none is."""
+    assert detail_of(error) == detail
+    message = transport_failure(error, handed_over=handed_over).message
+    assert message in {
+        "Kinesis cannot be reached.",
+        "Kinesis did not answer in time.",
+        "The connection to Kinesis broke.",
+    }
 
 
 @pytest.mark.parametrize(
@@ -94,10 +135,11 @@ def test_service_error_code_may_stand_in_the_header_alone() -> None:
 
 
 def test_server_fault_may_come_after_the_write() -> None:
-    """A 5xx does not say that nothing was written."""
+    """A 5xx does not say that nothing was written; where it says nothing, its code is the text for callers."""
     assert service_failure(500, {}, b'{"__type":"InternalFailure"}') == Failure(
-        "InternalFailure", None, Written.UNKNOWN, 500
+        "InternalFailure", "Kinesis answered InternalFailure.", Written.UNKNOWN, 500
     )
+    assert service_failure(500, {}, b'{"__type":"InternalFailure","message":"Oh."}').message == "Oh."
 
 
 @pytest.mark.parametrize(
