@@ -10,9 +10,13 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from proxy.kinesis.errors import ProvisionedThroughputExceededException, records_too_large
+from proxy.kinesis.errors import (
+    InvalidArgumentException,
+    ProvisionedThroughputExceededException,
+    records_too_large,
+)
 from proxy.kinesis.front_door import error_reply
-from proxy.kinesis.limits import REQUEST_BYTES_MAX
+from proxy.kinesis.limits import BODY_BYTES_MAX, REQUEST_BYTES_MAX
 
 if TYPE_CHECKING:
     from proxy.kinesis.http import Handler, Reply, Request
@@ -67,9 +71,12 @@ class Exchanges:
         self._bodies_bytes -= size_bytes
 
 
-def too_large_reply(request: Request) -> Reply:
-    """Answer a body that is over the limit."""
-    return error_reply(request, records_too_large(REQUEST_BYTES_MAX))
+def too_large_reply(request: Request, limit_bytes: int) -> Reply:
+    """Answer a body that is over the limit: in the service's words where it would not take such a body either."""
+    if limit_bytes >= BODY_BYTES_MAX:
+        return error_reply(request, records_too_large(REQUEST_BYTES_MAX))
+    text = f"The request's body exceeds {limit_bytes} bytes, the most that the proxy takes (request_bytes_max)."
+    return error_reply(request, InvalidArgumentException(text))
 
 
 def no_room_reply(request: Request) -> Reply:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 import structlog
@@ -277,7 +278,7 @@ class Http1Server(web.Server):
         if content.is_eof() and content.total_bytes <= limit_bytes:
             return content.read_nowait()
         if (http.content_length or 0) > 2 * limit_bytes:
-            raise _BodyRefusedError(too_large_reply, read=False)
+            raise _BodyRefusedError(partial(too_large_reply, limit_bytes=limit_bytes), read=False)
         if http.headers.get("Expect", "").lower() == "100-continue":
             await http.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         received_bytes = 0
@@ -294,9 +295,9 @@ class Http1Server(web.Server):
                 elif received_bytes <= 2 * limit_bytes:
                     pieces.clear()
                 else:
-                    raise _BodyRefusedError(too_large_reply, read=False)
+                    raise _BodyRefusedError(partial(too_large_reply, limit_bytes=limit_bytes), read=False)
         if received_bytes > limit_bytes:
-            raise _BodyRefusedError(too_large_reply, read=True)
+            raise _BodyRefusedError(partial(too_large_reply, limit_bytes=limit_bytes), read=True)
         return b"".join(pieces)
 
 

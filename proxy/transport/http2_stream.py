@@ -115,13 +115,13 @@ class Stream:
         if self._announced_bytes not in (None, self._received_bytes):
             raise MalformedRequestError
         if self._received_bytes > self._limit_bytes:
-            return too_large_reply(self.request)
+            return too_large_reply(self.request, self._limit_bytes)
         self.request.body = b"".join(self._pieces)
         self._pieces.clear()
         return None
 
     def _refuse_far_too_large(self, size_bytes: int) -> Reply | None:
-        return too_large_reply(self.request) if size_bytes > 2 * self._limit_bytes else None
+        return too_large_reply(self.request, self._limit_bytes) if size_bytes > 2 * self._limit_bytes else None
 
     async def send(self, reply: Reply) -> None:
         """Send an answer as fast as the client and the reply itself allow; its end is left to be flushed."""
