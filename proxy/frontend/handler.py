@@ -204,8 +204,9 @@ class Frontend:
         held_back = self._occasional.admit((operation, reply.status), self._clock())
         if held_back is not None:
             request_id = reply.headers.get(REQUEST_ID)
+            status = int(reply.status)  # a member of an Enum is written with its name and class
             log.warning(
-                "fault_answered", operation=operation, status=reply.status, request_id=request_id, held_back=held_back
+                "fault_answered", operation=operation, status=status, request_id=request_id, held_back=held_back
             )
 
     def _caller_of(self, request: Request, operation: str) -> InboundKey | None:

@@ -164,6 +164,7 @@ async def test_a_fault_that_is_answered_is_logged_with_the_id_that_the_caller_se
         ("fault_answered", first.headers["x-amzn-RequestId"], 0),
         ("fault_answered", third.headers["x-amzn-RequestId"], 1),
     ]
+    assert {repr(entry["status"]) for entry in logs} == {"500"}
 
 
 async def test_what_a_caller_did_wrong_is_not_logged() -> None:
