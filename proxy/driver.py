@@ -44,7 +44,9 @@ T = TypeVar("T")
 
 log = structlog.get_logger(__name__)
 
+# What a record is told, and what a request: it can be about a map, or have no records any more.
 ABANDONED = "The proxy shut down before the record was delivered."
+CUT_OFF = "The proxy shut down before an answer came."
 REPEATED_EVENT_INTERVAL_NS = 10 * SECOND_NS
 HOT_KEYS_TOLD = 3
 
@@ -305,12 +307,12 @@ class Driver:
     def _result_of(self, task: asyncio.Task[T], stream: Stream) -> T | Failure:
         """Return a task's result, or the failure that its end amounts to: a defect costs a retry, never a record."""
         if task.cancelled():
-            return Failure(verdicts.SHUTTING_DOWN, ABANDONED, Written.UNKNOWN)
+            return Failure(verdicts.SHUTTING_DOWN, CUT_OFF, Written.UNKNOWN)
         error = task.exception()
         if error is None:
             return task.result()
         self._report_defect("upstream_defect", stream, error, self._clock())
-        return Failure(verdicts.MALFORMED_RESPONSE, f"{type(error).__name__} in the upstream", Written.UNKNOWN)
+        return Failure(verdicts.MALFORMED_RESPONSE, "The proxy met a defect of its own.", Written.UNKNOWN)
 
     def _report(self, event: str, stream: Stream, failure: Failure, now_ns: int) -> None:
         """Log a failure, the first of its kind at once and then now and again."""

@@ -589,6 +589,21 @@ async def test_drain_gives_up_the_rest_when_its_time_is_over() -> None:
 
 
 @virtual
+async def test_a_request_cut_off_by_the_shutdown_is_told_in_words_that_hold_for_all() -> None:
+    """A map has no records, and those of a put may be settled; of a record it is told that it was not delivered."""
+    driver = driver_of(FakeUpstream(latency_seconds=100), unlimited(delivery_timeout_ns=60 * SECOND))
+    (record,) = Caller(driver).put("a")
+    await asyncio.sleep(0.1)
+    with structlog.testing.capture_logs() as logs:
+        await driver.drain(SECOND)
+    told = [(entry["event"], entry["message"]) for entry in logs if entry.get("code") == "ShuttingDown"]
+    text = "The proxy shut down before an answer came."
+    assert sorted(told) == [("put_failed", text), ("shard_map_unavailable", text), ("stream_summary_unavailable", text)]
+    assert record.error_message == "The proxy shut down before the record was delivered."
+    await driver.close()
+
+
+@virtual
 async def test_requests_abandoned_together_end_in_the_order_in_which_they_were_sent() -> None:
     """So a run repeats itself: nothing depends on where in memory a task lies."""
     driver = driver_of(FakeUpstream(latency_seconds=100), unlimited(batch_records_max=1, in_flight_max=64))
