@@ -106,10 +106,9 @@ def _command(commands: Any, name: str, meaning: str, settings_type: type[Setting
     parser.add_argument("--config", metavar="FILE", help=f"TOML file of settings ({CONFIG_VARIABLE})")
     groups = {group: parser.add_argument_group(f"{group}: {GROUPS[group]}") for group in settings_type.flag_groups}
     for setting, field in settings_type.model_fields.items():
-        arguments = groups.get(group_of(setting))
-        if arguments is None and setting in settings_type.flags_besides:
-            arguments = groups["emulator"]
-        if arguments is not None:
+        if settings_type.reads(setting):
+            # a setting of a group that the command does not read otherwise
+            arguments = groups.get(group_of(setting)) or groups["emulator"]
             _add_flag(arguments, setting, field.default, field.description or "")
     return parser
 
@@ -195,13 +194,14 @@ def _run(command: Callable[[Any], Coroutine[None, None, int | None]], settings: 
 
 def _config(options: dict[str, Any]) -> int:
     output_format = options.pop("format")
-    settings_type = {"serve": ServeSettings, "emulate": EmulateSettings}[options.pop("command")]
-    if output_format == "markdown":
-        text = as_markdown(settings_type())
-    else:
-        configuration = _load(settings_type, options)
-        write = {"table": as_table, "json": as_json}[output_format]
-        text = write(configuration.settings, configuration.origins)
+    command = options.pop("command")
+    settings_type = {"serve": ServeSettings, "emulate": EmulateSettings}[command]
+    useless = [name for name in options if name in Settings.model_fields and not settings_type.reads(name)]
+    if useless:
+        raise ConfigurationError("\n".join(f"{command} has no flag {flag_of(name)}" for name in useless))
+    configuration = _load(settings_type, options)
+    write = {"table": as_table, "json": as_json, "markdown": as_markdown}[output_format]
+    text = write(configuration.settings, configuration.origins)
     sys.stdout.write(f"{text}\n")
     sys.stdout.flush()
     return 0

@@ -77,9 +77,9 @@ class Row:
 
 
 def rows(settings: Settings, origins: Mapping[str, str]) -> list[Row]:
-    """Return a row for every setting, by group."""
+    """Return a row for every setting that the command reads, by group."""
     fields = type(settings).model_fields
-    names = sorted(fields, key=lambda name: list(GROUPS).index(group_of(name)))
+    names = sorted(filter(settings.reads, fields), key=lambda name: list(GROUPS).index(group_of(name)))
     return [
         Row(
             name=name,
@@ -115,22 +115,29 @@ def as_json(settings: Settings, origins: Mapping[str, str]) -> str:
     return json.dumps([asdict(row) for row in rows(settings, origins)], indent=2)
 
 
-def as_markdown(settings: Settings) -> str:
-    """Write the documentation's tables: a section for each group, with defaults and bounds."""
+def as_markdown(settings: Settings, origins: Mapping[str, str] | None = None) -> str:
+    """Write a table for each group: for the documentation with defaults and bounds, with origins also what is set."""
     lines: list[str] = []
     group = ""
-    for row in rows(settings, {}):
+    columns = ["Flag", "Environment", *(() if origins is None else ("Value", "Source"))]
+    columns += ["Default", "Unit", "Bounds", "Meaning"]
+    for row in rows(settings, origins or {}):
         if row.group != group:
             group = row.group
             lines += [
                 "",
                 f"**{group}**: {GROUPS[group]}",
                 "",
-                "| Flag | Environment | Default | Unit | Bounds | Meaning |",
+                f"| {' | '.join(columns)} |",
+                f"|{'---|' * len(columns)}",
             ]
-            lines += ["|---|---|---|---|---|---|"]
-        default = f"`{row.default}`" if row.default else ""
+        in_effect = "" if origins is None else f" {_quoted(row.value)} | {row.source} |"
         lines.append(
-            f"| `{row.flag}` | `{row.environment}` | {default} | {row.unit} | {row.bounds} | {row.description} |"
+            f"| `{row.flag}` | `{row.environment}` |{in_effect} {_quoted(row.default)} | {row.unit} | {row.bounds} "
+            f"| {row.description} |"
         )
     return "\n".join(lines[1:])
+
+
+def _quoted(value: str) -> str:
+    return f"`{value}`" if value else ""

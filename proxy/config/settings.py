@@ -375,6 +375,11 @@ class Settings(BaseSettings):
             raise ValueError("write a value, not true or false")
         return value
 
+    @classmethod
+    def reads(cls, name: str) -> bool:
+        """Tell whether the command has a use for a setting, and so a flag."""
+        return group_of(name) in cls.flag_groups or name in cls.flags_besides
+
     def problems(self) -> Iterator[Problem]:
         """Say what is wrong between settings that are each in bounds."""
         yield from _ascending(self, "request_bytes_max", "request_bodies_bytes_max")

@@ -149,6 +149,28 @@ def test_config_shows_the_settings_of_either_command(capsys: pytest.CaptureFixtu
         assert address in line
 
 
+def test_config_shows_of_emulate_what_emulate_reads(capsys: pytest.CaptureFixture[str]) -> None:
+    """Neither setting nor flag without effect: what the one command refuses, its listing does not have."""
+    _, out, _ = run(capsys, "config", "--command", "emulate", "--format", "json", "--create-delay-ms", "5")
+    names = {row["name"] for row in json.loads(out)}
+    assert {"create_delay_ms", "region", "log_level", "admin_listen"} < names
+    assert not {"linger_ms", "upstream", "inbound_keys_file"} & names
+    assert run(capsys, "config", "--command", "emulate", "--linger-ms", "5") == (
+        2,
+        "",
+        "kinesis-proxy: emulate has no flag --linger-ms\n",
+    )
+
+
+def test_config_in_markdown_shows_what_would_be_in_effect(capsys: pytest.CaptureFixture[str]) -> None:
+    """The form changes nothing about what is told, or refused."""
+    code, out, _ = run(capsys, "config", "--format", "markdown", "--linger-ms", "7")
+    assert code == 0
+    assert "| Flag | Environment | Value | Source | Default |" in out
+    assert "| `--linger-ms` | `KINESIS_PROXY_LINGER_MS` | `7` | flag --linger-ms | `2` | ms |" in out
+    assert run(capsys, "config", "--format", "markdown", "--linger-ms", "x")[0] == 2
+
+
 def test_the_readmes_tables_are_the_programs_own() -> None:
     """A setting or metric that is added or changed changes the documentation, or this fails."""
     readme = README.read_text(encoding="utf-8")
