@@ -9,6 +9,7 @@ Must never know: what a command does.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import sys
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -154,7 +155,8 @@ def _refused(text: str) -> int:
 
 
 def _tell(line: str) -> None:
-    sys.stderr.write(f"{PROGRAM}: {line}\n")
+    with contextlib.suppress(BrokenPipeError):  # whoever might read it has left
+        sys.stderr.write(f"{PROGRAM}: {line}\n")
 
 
 def _load(settings_type: type[Any], options: dict[str, Any]) -> Configuration[Any]:

@@ -8,7 +8,9 @@ bytes, and the libraries' debugging, which writes out headers and bodies.
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import os
 import sys
 import time
 import traceback
@@ -60,7 +62,7 @@ def configure(log_format: str, log_level: str, stream: TextIO | None = None) -> 
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=False,
     )
-    handler = logging.StreamHandler(stream)
+    handler = _Writer(stream)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=[_as_library_event, *common],
@@ -73,6 +75,19 @@ def configure(log_format: str, log_level: str, stream: TextIO | None = None) -> 
     root.setLevel(level)
     for name in LIBRARIES:
         logging.getLogger(name).setLevel(max(level, logging.INFO))
+
+
+class _Writer(logging.StreamHandler[TextIO]):
+    """Writes lines for as long as somebody reads them: the end of a log's reader is not the proxy's."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's own name
+        """Let a line go, and where there is no reader any more, all that come after it."""
+        if not isinstance(sys.exc_info()[1], BrokenPipeError):
+            super().handleError(record)
+            return
+        os.dup2(os.open(os.devnull, os.O_WRONLY), self.stream.fileno())
+        with contextlib.suppress(OSError):
+            sys.stderr.write("kinesis-proxy: nobody reads the log any more: it is written no longer\n")
 
 
 def _as_library_event(logger: WrappedLogger, method: str, event: EventDict) -> EventDict:

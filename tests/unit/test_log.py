@@ -45,6 +45,17 @@ def test_an_event_is_one_json_object_a_line_where_there_is_no_terminal() -> None
     assert (line["level"], line["event"], line["address"]) == ("info", "listening", "127.0.0.1:4567")
 
 
+def test_the_end_of_the_logs_reader_is_told_once_and_ends_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    """As with `kinesis-proxy serve | head -1`: no traceback for each line, and the proxy goes on."""
+    read_end, write_end = os.pipe()
+    with os.fdopen(write_end, "w") as stream:
+        log.configure("json", "info", stream)
+        os.close(read_end)
+        for _ in range(3):
+            structlog.get_logger("proxy").info("listening")
+    assert capsys.readouterr().err == "kinesis-proxy: nobody reads the log any more: it is written no longer\n"
+
+
 def test_a_terminal_gets_readable_lines() -> None:
     """A person's log is no JSON."""
 
