@@ -18,7 +18,8 @@ import proxy
 from proxy.config import ConfigurationError, EmulateSettings, ServeSettings, Settings, load
 from proxy.config.describe import as_json, as_markdown, as_table, bounds_of, choices_of, flag_of, shown
 from proxy.config.settings import GROUPS, group_of, unit_of
-from proxy.config.sources import CONFIG_VARIABLE, Configuration, suggestion
+from proxy.config.sources import CONFIG_VARIABLE, Configuration
+from proxy.config.values import suggestion
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -167,27 +168,28 @@ def _load(settings_type: type[Any], options: dict[str, Any]) -> Configuration[An
 def _serve(options: dict[str, Any]) -> int:
     from proxy.commands.serve import serve  # noqa: PLC0415 - half a second of imports that help and config do without
 
-    return _run(serve, _load(ServeSettings, options).settings)
+    return _run(serve, _load(ServeSettings, options))
 
 
 def _emulate(options: dict[str, Any]) -> int:
     from proxy.commands.emulate import emulate  # noqa: PLC0415 - as in `_serve`
 
-    return _run(emulate, _load(EmulateSettings, options).settings)
+    return _run(emulate, _load(EmulateSettings, options))
 
 
-def _run(command: Callable[[Any], Coroutine[None, None, int | None]], settings: Settings) -> int:
+def _run(command: Callable[[Any], Coroutine[None, None, int | None]], configuration: Configuration[Any]) -> int:
     """Run a command until it ends by itself; it returns how many accepted records were not delivered."""
     import uvloop  # noqa: PLC0415 - as in `_serve`
 
     from proxy import log  # noqa: PLC0415 - as in `_serve`
     from proxy.commands.process import CommandError  # noqa: PLC0415 - as in `_serve`
 
+    settings = configuration.settings
     log.configure(settings.log_format, settings.log_level)
     try:
         undelivered = uvloop.run(command(settings))
     except CommandError as error:
-        return _refused(str(error))
+        return _refused(configuration.with_source(str(error)))
     if undelivered:
         _tell(f"{undelivered} accepted records were not delivered")
         return UNDELIVERED

@@ -20,8 +20,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from proxy.commands.process import CommandError
-from proxy.config.sources import suggestion
-from proxy.config.values import is_loopback
+from proxy.config.values import is_loopback, suggestion
 from proxy.frontend.handler import NEVER_FORWARDED, PUTS
 from proxy.kinesis.operations import KNOWN_OPERATIONS
 
@@ -35,6 +34,7 @@ READ_STREAM_OPERATIONS = frozenset(
 )
 
 _WORDS = frozenset({ALL, AUTO, NONE, READ_STREAM})
+_WANTED = f"; write {NONE}, {READ_STREAM}, {ALL} or {AUTO}, or operations with commas, for example GetRecords"
 
 
 def forwarded_operations(settings: ServeSettings) -> frozenset[str] | None:
@@ -67,7 +67,7 @@ def _operations_of(word: str) -> frozenset[str]:
         raise CommandError(f"{SETTING}: {NEVER_FORWARDED[word]}")
     if word not in KNOWN_OPERATIONS:
         nearest = suggestion(word, KNOWN_OPERATIONS - PUTS - NEVER_FORWARDED.keys() | _WORDS)
-        raise CommandError(f"{SETTING}: Kinesis has no operation {word!r}{nearest}")
+        raise CommandError(f"{SETTING}: Kinesis has no operation {word!r}{nearest or _WANTED}")
     return frozenset({word})
 
 

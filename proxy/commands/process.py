@@ -25,7 +25,7 @@ GC_ALLOCATIONS = 20_000
 
 
 class CommandError(Exception):
-    """The command cannot go on until its user changes something; the text says what."""
+    """The command cannot go on until its user changes something; the text says what, first of all which setting."""
 
 
 def log_what_nobody_caught() -> None:

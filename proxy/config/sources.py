@@ -11,7 +11,6 @@ from __future__ import annotations
 import os
 import re
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 from tomllib import TOMLDecodeError
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
@@ -21,9 +20,10 @@ from pydantic_settings import EnvSettingsSource, TomlConfigSettingsSource
 
 from proxy.config.describe import bounds_of, environment_name, flag_of
 from proxy.config.settings import ENVIRONMENT_PREFIX, Settings
+from proxy.config.values import suggestion
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
 
     from pydantic_core import ErrorDetails
 
@@ -36,6 +36,9 @@ _SERVICE_LINK = re.compile(
     rf"{ENVIRONMENT_PREFIX}(\w+_)?"
     r"(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT(_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)"
 )
+
+# Settings that the file may write as a table.
+_TABLES = frozenset({"fault"})
 
 SettingsT = TypeVar("SettingsT", bound=Settings)
 
@@ -56,6 +59,11 @@ class Configuration(Generic[SettingsT]):
     settings: SettingsT
     origins: Mapping[str, str]
 
+    def with_source(self, text: str) -> str:
+        """Add to an error whose text begins with `setting:` where the setting's value came from."""
+        name, colon, _ = text.partition(":")
+        return f"{text} (from {self.origins[name]})" if colon and name in self.origins else text
+
 
 def load(settings_type: type[SettingsT], flags: Mapping[str, Any], file: str | None = None) -> Configuration[SettingsT]:
     """Gather and check the settings of a command, reading the process's environment.
@@ -69,13 +77,17 @@ def load(settings_type: type[SettingsT], flags: Mapping[str, Any], file: str | N
         ConfigurationError: a name is unknown, a value out of bounds, or the file cannot be read.
     """
     path = file or os.environ.get(CONFIG_VARIABLE) or None
+    named_by = "flag --config" if file else f"environment {CONFIG_VARIABLE}"
     problems = _unknown_variables(os.environ)
     values: dict[str, Any] = {}
     origins: dict[str, str] = {}
     if path is not None:
-        file_values = _read_file(Path(path))
+        try:
+            file_values = _read_file(Path(path))
+        except ConfigurationError as error:
+            raise ConfigurationError(f"{error} (from {named_by})") from error
         problems += _unknown_keys(file_values, path)
-        values |= {name: value for name, value in file_values.items() if name in Settings.model_fields}
+        values |= {name: value for name, value in file_values.items() if _is_setting(name, value)}
         origins |= dict.fromkeys(values, f"file {path}")
     for name, value in EnvSettingsSource(settings_type)().items():
         values[name] = value
@@ -106,8 +118,21 @@ def _read_file(path: Path) -> dict[str, Any]:
 
 
 def _unknown_keys(values: Mapping[str, Any], path: str) -> list[str]:
-    known = Settings.model_fields
-    return [f"unknown setting {name} in file {path}{suggestion(name, known)}" for name in values if name not in known]
+    return [
+        f"unknown setting {name} in file {path}{_hint(name, value)}"
+        for name, value in values.items()
+        if not _is_setting(name, value)
+    ]
+
+
+def _is_setting(name: str, value: object) -> bool:
+    return name in Settings.model_fields and (not isinstance(value, dict) or name in _TABLES)
+
+
+def _hint(name: str, value: object) -> str:
+    if isinstance(value, dict):
+        return f": settings are not grouped in the file; write them without [{name}], before any table"
+    return suggestion(name, Settings.model_fields)
 
 
 def _unknown_variables(environment: Mapping[str, str]) -> list[str]:
@@ -119,12 +144,6 @@ def _unknown_variables(environment: Mapping[str, str]) -> list[str]:
         and name.upper() not in known
         and not _SERVICE_LINK.fullmatch(name)
     ]
-
-
-def suggestion(name: str, known: Iterable[str]) -> str:
-    """Return a question that names the nearest known name, or nothing."""
-    close = get_close_matches(name, list(known), n=1, cutoff=0.6)
-    return f"; did you mean {close[0]}?" if close else ""
 
 
 def _invalid_values(error: ValidationError, values: Mapping[str, Any], origins: Mapping[str, str]) -> list[str]:

@@ -6,6 +6,7 @@ Each parser raises ValueError with the form that it wants; the caller adds the s
 from __future__ import annotations
 
 import re
+from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, NamedTuple
@@ -20,6 +21,7 @@ _STREAM_NAME = re.compile(r"[a-zA-Z0-9_.-]{1,128}")
 _STREAM_PATTERN = re.compile(r"[a-zA-Z0-9_.*?-]{1,128}")
 ANY_STREAM = "*"
 ORDERING_MODES = ("strict", "call", "relaxed", "none")
+UPSTREAM_WORDS = ("aws", "embedded")
 _REGION = re.compile(r"[a-z0-9-]{1,32}")
 _HOST_NAME = re.compile(r"[a-zA-Z0-9]([a-zA-Z0-9.-]{0,252}[a-zA-Z0-9])?")
 
@@ -60,6 +62,12 @@ class OrderingRule(NamedTuple):
     def __str__(self) -> str:
         """Write the rule as it is parsed."""
         return self.mode if self.pattern == ANY_STREAM else f"{self.pattern}={self.mode}"
+
+
+def suggestion(name: str, known: Iterable[str]) -> str:
+    """Return a question that names the nearest known name, or nothing."""
+    close = get_close_matches(name, list(known), n=1, cutoff=0.6)
+    return f"; did you mean {close[0]}?" if close else ""
 
 
 def is_loopback(host: str) -> bool:
@@ -198,8 +206,10 @@ def parse_upstream(value: object) -> str:
     """
     wanted = "write aws, embedded, or the URL of an endpoint such as https://kinesis.eu-central-1.amazonaws.com"
     text = str(value)
-    if text in {"aws", "embedded"}:
+    if text in UPSTREAM_WORDS:
         return text
+    if ":" not in text:
+        wanted += suggestion(text, UPSTREAM_WORDS)
     try:
         url = urlsplit(text)
         port = url.port

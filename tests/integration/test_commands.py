@@ -99,6 +99,29 @@ def test_an_unknown_fault_is_told_with_those_that_there_are() -> None:
     assert "latency_ms" in result.stderr
 
 
+@pytest.mark.parametrize(
+    ("flag", "value", "told"),
+    [
+        ("--fault", "throttle_ratio=2", "fault: throttle_ratio must be a number between 0 and 1, not 2.0"),
+        (
+            "--forwarded-operations",
+            "bogus",
+            (
+                "forwarded_operations: Kinesis has no operation 'bogus'; write none, read-stream, all or auto, "
+                "or operations with commas, for example GetRecords"
+            ),
+        ),
+        ("--inbound-keys-file", "/nowhere", "inbound_keys_file: /nowhere does not exist or is no file"),
+    ],
+)
+def test_what_only_the_command_can_judge_is_told_with_its_source_too(flag: str, value: str, told: str) -> None:
+    """Whoever set it learns where it stands, as of every other value."""
+    auth = ("--inbound-auth", "sigv4") if "keys" in flag else ()
+    addresses = ("--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0")
+    result = run("serve", "--upstream", "embedded", *addresses, *auth, flag, value)
+    assert (result.returncode, result.stderr) == (2, f"kinesis-proxy: {told} (from flag {flag})\n")
+
+
 def test_settings_come_from_a_file_named_in_the_environment(tmp_path: Path) -> None:
     """What a container is given, the command reads."""
     file = tmp_path / "proxy.toml"

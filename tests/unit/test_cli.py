@@ -117,7 +117,17 @@ def test_a_flag_is_never_guessed_from_its_beginning(capsys: pytest.CaptureFixtur
         (("serve", "--linger-ms", "-1"), "linger_ms: '-1' is not a whole number in 0..1000 (from flag --linger-ms)"),
         (("emulate", "--region", "EU"), "region: write an AWS region, for example eu-central-1 (from flag --region)"),
         (("serve", "--shard-limits=maybe"), "shard_limits: 'maybe' is not true or false (from flag --shard-limits)"),
-        (("serve", "--config", "/nowhere.toml"), "settings file /nowhere.toml does not exist or is no file"),
+        (
+            ("serve", "--upstream", "embeded"),
+            (
+                "upstream: write aws, embedded, or the URL of an endpoint such as "
+                "https://kinesis.eu-central-1.amazonaws.com; did you mean embedded? (from flag --upstream)"
+            ),
+        ),
+        (
+            ("serve", "--config", "/nowhere.toml"),
+            "settings file /nowhere.toml does not exist or is no file (from flag --config)",
+        ),
     ],
 )
 def test_a_mistake_is_one_line_and_exit_code_2(

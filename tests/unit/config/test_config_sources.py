@@ -103,11 +103,22 @@ def test_an_unknown_key_of_the_file_is_named(file: Path) -> None:
     assert refusal(file=file) == (f"unknown setting batch_record_max in file {file}; did you mean batch_records_max?")
 
 
-def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, file: Path) -> None:
-    """A missing, unreadable or malformed file never means defaults."""
-    assert (
-        refusal(file=tmp_path / "none.toml") == f"settings file {tmp_path / 'none.toml'} does not exist or is no file"
+@pytest.mark.parametrize("group", ["delivery", "listen"])
+def test_settings_are_not_grouped_in_the_file(file: Path, group: str) -> None:
+    """The documentation groups them, so this is tried; a group can be called as a setting is."""
+    file.write_text(f"[{group}]\nlinger_ms = 5\n")
+    assert refusal(file=file) == (
+        f"unknown setting {group} in file {file}: settings are not grouped in the file; write them without [{group}], "
+        "before any table"
     )
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A missing, unreadable or malformed file never means defaults."""
+    missing = tmp_path / "none.toml"
+    assert refusal(file=missing) == f"settings file {missing} does not exist or is no file (from flag --config)"
+    monkeypatch.setenv("KINESIS_PROXY_CONFIG", str(missing))
+    assert refusal().endswith("does not exist or is no file (from environment KINESIS_PROXY_CONFIG)")
     file.write_text("linger_ms: 5")
     assert refusal(file=file).startswith(f"settings file {file} is not TOML: ")
 
