@@ -44,7 +44,8 @@ KEYS_MAX = 1000
 FILES_MAX = 100
 FILE_BYTES_MAX = 1024 * 1024
 
-_AccessKeyId = Annotated[str, Meta(pattern="^[A-Za-z0-9_-]{1,128}$")]
+_ACCESS_KEY_ID = "[A-Za-z0-9_-]{1,128}"
+_AccessKeyId = Annotated[str, Meta(pattern=f"^{_ACCESS_KEY_ID}$")]
 # Whoever reads a signed request can guess at its secret without asking us, so it must be long.
 _Secret = Annotated[str, Meta(min_length=16, max_length=256)]
 # Printable and without blanks, as a header carries it unchanged.
@@ -86,8 +87,16 @@ class InboundKey(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return self.streams is None or any(fnmatchcase(stream_name, pattern) for pattern in self.streams)
 
 
-class _File(msgspec.Struct, forbid_unknown_fields=True):
-    key: list[InboundKey] = []
+# What each member must be, for whoever wrote another thing.
+_WANTED = {
+    "access_key_id": "1 to 128 of A-Z, a-z, 0-9, _ and -",
+    "secret_access_key": "a text of 16 to 256 characters",
+    "session_token": "a text of 1 to 8192 characters of ASCII without blanks",
+    "streams": "a list of 1 to 100 names of streams, in which * and ? stand for any characters",
+    "operations": "a list of operations, one at least",
+    "expires_at": "a date and time with an offset from UTC, as 2027-01-01T00:00:00Z",
+}
+assert _WANTED.keys() == set(InboundKey.__struct_fields__)  # noqa: S101 - a relation, checked once at import
 
 
 # What tells that files have changed: for each its name, inode, time of change and size.
@@ -180,12 +189,14 @@ def _keys_of(path: Path) -> dict[str, InboundKey]:
 
 def _keys_in(file: Path) -> list[InboundKey]:
     try:
+        if not file.exists():
+            raise KeysError(f"{file} does not exist")
         if not file.is_file():
-            raise KeysError(f"{file} does not exist or is no file")
+            raise KeysError(f"{file} is neither a file nor a directory of files")
         if file.stat().st_size > FILE_BYTES_MAX:
             raise KeysError(f"{file} is larger than {FILE_BYTES_MAX} bytes")
         text = file.read_bytes().decode()
-        keys = msgspec.convert(tomllib.loads(text), _File).key
+        document = tomllib.loads(text)
     except OSError as error:
         raise KeysError(f"{file} cannot be read: {error.strerror}") from error
     except UnicodeDecodeError:
@@ -194,10 +205,35 @@ def _keys_in(file: Path) -> list[InboundKey]:
         # the parser's own text may quote what stands there
         place = re.search(r"\(at [a-z0-9, ]+\)$", str(error))
         raise KeysError(f"{file} is not TOML{' ' + place[0] if place else ''}") from None
+    for name, value in document.items():
+        if name != "key" or not isinstance(value, list):
+            raise KeysError(f"{file} has a {name} where only tables [[key]] may stand")
+    return [_key_of(table, number, file) for number, table in enumerate(document.get("key", []), 1)]
+
+
+def _key_of(table: object, number: int, file: Path) -> InboundKey:
+    try:
+        key = msgspec.convert(table, InboundKey)
     except msgspec.ValidationError as error:
-        raise KeysError(f"{file}: {error}") from None
-    for key in keys:
-        unknown = sorted((key.operations or frozenset()) - KNOWN_OPERATIONS)
-        if unknown:
-            raise KeysError(f"{file}: key {key.access_key_id} names the operation {unknown[0]}, which there is not")
-    return keys
+        raise KeysError(f"{file}: {_named(table, number)} {_wrong(error)}") from None
+    unknown = sorted((key.operations or frozenset()) - KNOWN_OPERATIONS)
+    if unknown:
+        raise KeysError(f"{file}: key {key.access_key_id} names the operation {unknown[0]}, which there is not")
+    return key
+
+
+def _named(table: object, number: int) -> str:
+    """Return what a key is called in errors: as it calls itself, or by its place in the file."""
+    name = table.get("access_key_id") if isinstance(table, dict) else None
+    usable = isinstance(name, str) and re.fullmatch(_ACCESS_KEY_ID, name)
+    return f"key {name}" if usable else f"key number {number}"
+
+
+def _wrong(error: msgspec.ValidationError) -> str:
+    """Say what is wrong with a key, in the words of the file; msgspec's own speak of types and paths."""
+    text = str(error)
+    for words, found in (("lacks", "missing required field"), ("has an unknown", "unknown field")):
+        if found in text:
+            return f"{words} {text.partition('`')[2].partition('`')[0]}"
+    place = re.search(r"\$\.(\w+)", text)
+    return f"has {place[1]}, which must be {_WANTED[place[1]]}" if place else "is no table"

@@ -111,7 +111,7 @@ def test_an_unknown_fault_is_told_with_those_that_there_are() -> None:
                 "or operations with commas, for example GetRecords"
             ),
         ),
-        ("--inbound-keys-file", "/nowhere", "inbound_keys_file: /nowhere does not exist or is no file"),
+        ("--inbound-keys-file", "/nowhere", "inbound_keys_file: /nowhere does not exist"),
     ],
 )
 def test_what_only_the_command_can_judge_is_told_with_its_source_too(flag: str, value: str, told: str) -> None:
