@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from proxy.kinesis.errors import AccessDeniedException, ExpiredTokenException
+from proxy.kinesis.errors import AccessDeniedException, ExpiredTokenException, SerializationException
 from proxy.kinesis.front_door import codec_of
 from proxy.kinesis.limits import STREAM_NAME_CHARACTERS_MAX
 from proxy.kinesis.sigv4 import Verifier
@@ -58,7 +58,7 @@ class Authentication:
         if key.has_expired(wall_seconds):
             raise ExpiredTokenException(TOKEN_EXPIRED)
         if not key.allows_operation(operation):
-            raise _denied(key, operation, _UNTOLD)
+            raise _denied(key, operation, _stream_told(request))
         return key
 
 
@@ -85,6 +85,14 @@ def require_streams_of_request(key: InboundKey | None, operation: str, request: 
     named = list(_streams_named(codec_of(request).decode(request.body)))
     for stream_name in named or [_UNTOLD]:
         _require(key, operation, stream_name)
+
+
+def _stream_told(request: Request) -> str:
+    """Return the first stream that a request speaks of, as far as it can be read, for the text of a denial."""
+    try:
+        return next(_streams_named(codec_of(request).decode(request.body)), _UNTOLD)
+    except SerializationException:
+        return _UNTOLD
 
 
 def _require(key: InboundKey, operation: str, stream_name: str) -> None:

@@ -141,12 +141,16 @@ async def test_expired_key_is_refused_as_an_expired_token() -> None:
 
 
 async def test_key_may_be_limited_to_operations() -> None:
-    """Whatever the stream."""
+    """Whatever the stream, which the denial names where the request does, as the service's."""
     proxy = Proxy(operations=frozenset({"PutRecord"}))
     assert (await proxy.send(put_record_request())).status == 200
     reply = await proxy.send(put_records_request(1))
-    assert (reply.status, output_of(reply)) == (400, denial("PutRecords", "*"))
+    assert (reply.status, output_of(reply)) == (400, denial("PutRecords", "orders"))
     reply = await proxy.send(request_of("ListShards", {"StreamName": "orders"}))
+    assert output_of(reply) == denial("ListShards", "orders")
+    reply = await proxy.send(request_of("ListStreams", {}))
+    assert output_of(reply) == denial("ListStreams", "*")
+    reply = await proxy.send(request_of("ListShards", b"{"))
     assert output_of(reply) == denial("ListShards", "*")
     assert len(proxy.queue.queued) == 1
     assert not proxy.upstream.forwarded
