@@ -26,6 +26,7 @@ from proxy.config.values import (
     parse_orderings,
     parse_region,
     parse_streams,
+    parse_truth,
     parse_upstream,
     parse_words,
 )
@@ -43,6 +44,7 @@ StreamsField = Annotated[tuple[StreamSpec, ...], NoDecode, BeforeValidator(parse
 WordsField = Annotated[tuple[str, ...], NoDecode, BeforeValidator(parse_words)]
 OrderingsField = Annotated[tuple[OrderingRule, ...], NoDecode, BeforeValidator(parse_orderings)]
 FaultsField = Annotated[tuple[str, ...], NoDecode, BeforeValidator(parse_faults)]
+TruthField = Annotated[bool, BeforeValidator(parse_truth)]
 UpstreamField = Annotated[str, BeforeValidator(parse_upstream)]
 RegionField = Annotated[str | None, BeforeValidator(parse_region)]
 
@@ -96,7 +98,7 @@ class Settings(BaseSettings):
     flags_besides: ClassVar[tuple[str, ...]] = ()
 
     listen: AddressField = _setting(Address("127.0.0.1", 4567), "listen", "Where producers connect.", "HOST:PORT")
-    allow_anonymous: bool = _setting(
+    allow_anonymous: TruthField = _setting(
         False,  # noqa: FBT003 - a default, not an argument
         "listen",
         "Serve callers from other machines without authenticating them.",
@@ -265,7 +267,7 @@ class Settings(BaseSettings):
     shard_rate_ratio: float = _setting(
         1.0, "rate", "Share of a shard's limits that this proxy uses.", "ratio", gt=0, le=1.5
     )
-    shard_rate_adapts: bool = _setting(
+    shard_rate_adapts: TruthField = _setting(
         True,  # noqa: FBT003 - a default, not an argument
         "rate",
         "Find out by throttles how much of each shard's limits other producers leave; false keeps to the ratio above.",
@@ -331,7 +333,7 @@ class Settings(BaseSettings):
     create_delay_ms: int = _setting(
         0, "emulator", "How long a stream is CREATING, UPDATING or DELETING.", "ms", ge=0, le=600_000
     )
-    shard_limits: bool = _setting(
+    shard_limits: TruthField = _setting(
         True,  # noqa: FBT003 - a default, not an argument
         "emulator",
         "The embedded Kinesis throttles each shard beyond 1000 records/s and 1 MiB/s, as the service does.",

@@ -224,6 +224,14 @@ def parse_upstream(value: object) -> str:
     return text.rstrip("/")
 
 
+def parse_truth(value: object) -> bool:
+    """Parse true or false, in any case: one word for each, so that nobody wonders what `off` or `0` does."""
+    word = str(value).lower()
+    if word not in {"true", "false"}:
+        raise ValueError(f"{value!r} is not true or false")
+    return word == "true"
+
+
 def parse_region(value: object) -> object:
     """Parse an AWS region: it becomes part of a host name."""
     if value is not None and not _REGION.fullmatch(str(value)):

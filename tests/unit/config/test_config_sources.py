@@ -142,6 +142,12 @@ def test_a_value_out_of_bounds_is_told_with_its_name_bounds_and_source(flags: di
     assert refusal(flags) == text
 
 
+def test_a_truth_in_the_environment_is_written_as_the_bounds_say(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another word for it is refused with its place, and not taken for one or the other."""
+    monkeypatch.setenv("KINESIS_PROXY_ALLOW_ANONYMOUS", "yes")
+    assert refusal() == ("allow_anonymous: 'yes' is not true or false (from environment KINESIS_PROXY_ALLOW_ANONYMOUS)")
+
+
 def test_true_in_the_file_is_no_number(file: Path) -> None:
     """TOML's true must not become 1."""
     file.write_text("linger_ms = true\n")

@@ -12,6 +12,7 @@ from proxy.config.values import (
     parse_orderings,
     parse_region,
     parse_streams,
+    parse_truth,
     parse_upstream,
     parse_words,
 )
@@ -114,6 +115,22 @@ def test_a_fault_without_name_or_value_is_refused(text: str) -> None:
     """A fault is never injected with a value that nobody gave."""
     with pytest.raises(ValueError, match="name=value"):
         parse_faults(text)
+
+
+@pytest.mark.parametrize(
+    ("value", "truth"),
+    [(True, True), (False, False), ("true", True), ("false", False), ("True", True), ("FALSE", False)],
+)
+def test_true_and_false_are_written_so(value: object, *, truth: bool) -> None:
+    """As TOML, or whatever makes the environment, writes them."""
+    assert parse_truth(value) is truth
+
+
+@pytest.mark.parametrize("value", ["yes", "no", "on", "1", "0", "t", 1, 0, "", None])
+def test_nothing_else_is_true_or_false(value: object) -> None:
+    """The bounds say true or false; a setting that opens a door has no third way to be written."""
+    with pytest.raises(ValueError, match="is not true or false"):
+        parse_truth(value)
 
 
 @pytest.mark.parametrize(
