@@ -10,11 +10,11 @@ Must never know: what the protocols do.
 from __future__ import annotations
 
 import asyncio
+import ssl
 from functools import partial
 from typing import TYPE_CHECKING, Protocol, cast
 
 if TYPE_CHECKING:
-    import ssl
     from collections.abc import Coroutine
 
     from proxy.transport.limits import HttpLimits
@@ -22,6 +22,19 @@ if TYPE_CHECKING:
     _Handshake = Coroutine[asyncio.Future[None], None, asyncio.Transport | None]
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+# A TLS handshake's first byte, which is no beginning of HTTP.
+TLS_BEGINS = b"\x16"
+
+# What its client's owner can mend, by OpenSSL's names; who only leaves has no reason.
+TLS_ON_PLAIN = "the client speaks TLS, and the port is plain: set tls_certificate_file, or let it use http"
+_PLAIN_ON_TLS = "the client speaks no TLS, and the port does: let it use https"
+_REASONS = {
+    "HTTP_REQUEST": _PLAIN_ON_TLS,
+    "WRONG_VERSION_NUMBER": _PLAIN_ON_TLS,
+    "PEER_DID_NOT_RETURN_A_CERTIFICATE": "the client shows no certificate, and tls_client_ca_file asks for one",
+    "CERTIFICATE_VERIFY_FAILED": "the client's certificate is not one that tls_client_ca_file vouches for",
+    "UNSUPPORTED_PROTOCOL": "the client's versions of TLS are too old: it takes 1.2",
+}
 
 
 class Connection(Protocol):
@@ -50,6 +63,9 @@ class Host(Protocol):
 
     def lost(self, connection: Connection) -> None:
         """Forget a connection."""
+
+    def refused(self, reason: str, client: str) -> None:
+        """Note that a client speaks otherwise than the port, and from which address."""
 
 
 class Arrival(asyncio.Protocol):
@@ -101,7 +117,9 @@ class Arrival(asyncio.Protocol):
             waiter = handshake.send(None)
         except StopIteration as done:
             self._secured(done.value)
-        except (OSError, asyncio.CancelledError):
+        except (OSError, asyncio.CancelledError) as error:
+            if isinstance(error, ssl.SSLError) and not isinstance(error, ssl.SSLEOFError):
+                self._refused(_REASONS.get(error.reason, f"TLS does not come about: {error.reason}"))
             self._host.lost(self)
         else:
             waiter.add_done_callback(partial(self._shake_hands, handshake))
@@ -124,7 +142,13 @@ class Arrival(asyncio.Protocol):
         if self._context is None:
             self._recognise()
 
+    def _refused(self, reason: str) -> None:
+        peer = self._transport.get_extra_info("peername")
+        self._host.refused(reason, str(peer[0]) if peer else "unknown")
+
     def _recognise(self) -> None:
+        if self._received.startswith(TLS_BEGINS):
+            self._refused(TLS_ON_PLAIN)
         beginning = self._received[: len(PREFACE)]
         if not PREFACE.startswith(beginning):
             self._become(self._host.speaks_http1(self))

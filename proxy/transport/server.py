@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 from itertools import islice
 from typing import TYPE_CHECKING, TypeVar
 
 import structlog
 
+from proxy.log import Occasional
 from proxy.transport.arrival import Arrival
 from proxy.transport.exchanges import Exchanges
 from proxy.transport.http1 import Http1Server
@@ -39,6 +41,7 @@ _BACKLOG = 1024
 _AGE_JITTER = 0.2
 _SWEPT_AT_ONCE = 100
 _NEVER = float("inf")
+_REPEATED_EVENT_INTERVAL_NS = 10_000_000_000
 
 C = TypeVar("C", bound="Connection")
 
@@ -74,6 +77,7 @@ class HttpServer:
         self._http1 = Http1Server(self._exchanges, limits, self.lost)
         self._http2 = Http2Server(self._exchanges, limits, self.lost)
         self._connections: set[Connection] = set()
+        self._occasional = Occasional(_REPEATED_EVENT_INTERVAL_NS)
         self._loop = asyncio.get_running_loop()
         self._listener: asyncio.Server | None = None
         self._sweeping: asyncio.Handle | None = None
@@ -147,6 +151,12 @@ class HttpServer:
     def lost(self, connection: Connection) -> None:
         """Forget a connection."""
         self._connections.discard(connection)
+
+    def refused(self, reason: str, client: str) -> None:
+        """Log that a client speaks otherwise than the port, the first for a reason at once and then now and again."""
+        held_back = self._occasional.admit((reason,), time.monotonic_ns())
+        if held_back is not None:
+            log.warning("client_refused", reason=reason, client=client, held_back=held_back)
 
     def speaks_http1(self, arrival: Arrival) -> LeanConnection | Http1Connection:
         """Make the protocol that takes over from an arrival."""

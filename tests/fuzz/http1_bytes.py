@@ -129,6 +129,9 @@ class Server:
         del connection
         self.open -= 1
 
+    def refused(self, reason: str, client: str) -> None:
+        """Note nothing: what is no HTTP is answered all the same."""
+
     def speaks_http1(self, arrival: Arrival) -> LeanConnection | Http1Connection:
         """Make the protocol that takes over."""
         del arrival

@@ -57,6 +57,9 @@ class FakeHost:
     def lost(self, connection: Connection) -> None:
         """Forget it."""
 
+    def refused(self, reason: str, client: str) -> None:
+        """Note nothing: nobody comes with the wrong scheme."""
+
     def _take(self, arrival: Arrival, name: str) -> Taken:
         del arrival
         self.taken = Taken(name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ssl
 import warnings
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 from structlog.testing import capture_logs
 
+from proxy.transport.arrival import PREFACE
 from proxy.transport.tls import ServerTls, TlsError, TlsFiles
 from tests.unit.transport.transport_clients import Http2Client, RawClient, connected, serving, until
 
@@ -126,6 +128,55 @@ def test_clients_show_a_certificate_where_it_is_asked_for(run: Run, version: ssl
 
     with capture_logs() as logs:
         run(main())
+    assert [(entry["event"], entry["reason"], entry["client"]) for entry in logs] == [
+        ("client_refused", "the client shows no certificate, and tls_client_ca_file asks for one", "127.0.0.1"),
+        ("client_refused", "the client's certificate is not one that tls_client_ca_file vouches for", "127.0.0.1"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("tls", "sent", "reason"),
+    [
+        (True, PING, "the client speaks no TLS, and the port does: let it use https"),
+        (True, PREFACE, "the client speaks no TLS, and the port does: let it use https"),
+        (
+            False,
+            b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+            "the client speaks TLS, and the port is plain: set tls_certificate_file, or let it use http",
+        ),
+    ],
+)
+def test_client_of_the_wrong_scheme_is_told_of_now_and_then(run: Run, sent: bytes, reason: str, *, tls: bool) -> None:
+    """It sees a closed connection; its owner looks into the log. What floods is held back."""
+
+    async def main() -> None:
+        async with serving(tls=server_tls() if tls else None) as server:
+            for _ in range(3):
+                async with connected(server) as raw:
+                    raw.send(sent)
+                    with contextlib.suppress(ConnectionError):
+                        await raw.read_to_end()
+            await until(lambda: server.connections == 0)
+
+    with capture_logs() as logs:
+        run(main())
+    told = [(entry["event"], entry["reason"], entry["client"], entry["held_back"]) for entry in logs]
+    assert told == [("client_refused", reason, "127.0.0.1", 0)]
+
+
+def test_client_that_leaves_before_it_is_understood_is_not_told_of(run: Run) -> None:
+    """Probes of load balancers open a connection and close it."""
+
+    async def main() -> None:
+        async with serving(tls=server_tls()) as server:
+            for beginning in (b"", b"\x16\x03\x01\x02"):
+                async with connected(server) as raw:
+                    raw.send(beginning)
+                    await asyncio.sleep(0.05)
+            await until(lambda: server.connections == 0)
+
+    with capture_logs() as logs:
+        run(main())
     assert not logs
 
 
@@ -140,7 +191,7 @@ async def _is_served(server: HttpServer, context: ssl.SSLContext) -> bool:
 
 @pytest.mark.parametrize("data", [b"", b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", b"\x16\x03\x01\x02\x00"])
 def test_client_without_tls_leaves_nothing(run: Run, data: bytes) -> None:
-    """Whether it goes by itself or is sent away."""
+    """Whether it goes by itself or is sent away; of one that speaks HTTP the log says so."""
 
     async def main() -> None:
         async with serving(tls=server_tls(), header_seconds=0.1, idle_seconds=0.1) as server:
@@ -155,7 +206,7 @@ def test_client_without_tls_leaves_nothing(run: Run, data: bytes) -> None:
 
     with capture_logs() as logs:
         run(main())
-    assert not logs
+    assert [entry["event"] for entry in logs] == ["client_refused"] * data.startswith(b"GET")
 
 
 def test_handshakes_count_as_connections(run: Run) -> None:
