@@ -191,7 +191,8 @@ def _run(command: Callable[[Any], Coroutine[None, None, int | None]], configurat
     except CommandError as error:
         return _refused(configuration.with_source(str(error)))
     if undelivered:
-        _tell(f"{undelivered} accepted records were not delivered")
+        records = "record was" if undelivered == 1 else "records were"
+        _tell(f"{undelivered} accepted {records} not delivered")
         return UNDELIVERED
     return 0
 

@@ -235,4 +235,4 @@ def test_a_second_signal_ends_the_drain_and_the_exit_code_tells_of_what_was_not_
         assert proxy.wait() == 1
     assert answer.startswith(b"HTTP/1.1 500 ")
     assert b"InternalFailure" in answer
-    assert proxy.output().splitlines()[-1] == "kinesis-proxy: 1 accepted records were not delivered"
+    assert proxy.output().splitlines()[-1] == "kinesis-proxy: 1 accepted record was not delivered"
