@@ -33,8 +33,8 @@ class Pulse:
 
     @property
     def lag_seconds(self) -> float:
-        """The longest delay of a beat in the window."""
-        return max(self._delays, default=0.0)
+        """The longest delay of a beat in the window, to a tenth of a millisecond."""
+        return round(max(self._delays, default=0.0), 4)
 
     def per_second(self, name: Hashable) -> float:
         """Return how fast a counter grew over the window; a name that came later grew from zero."""

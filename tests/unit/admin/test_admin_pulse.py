@@ -10,6 +10,21 @@ if TYPE_CHECKING:
     from collections.abc import Hashable
 
 
+def test_the_lag_is_told_as_exactly_as_it_is_known() -> None:
+    """A person reads it, and timers are no better than that."""
+
+    async def main() -> None:
+        loop = cast("virtual_time.VirtualTimeLoop", asyncio.get_running_loop())
+        pulse = Pulse(dict)
+        pulse.start()
+        loop.call_later(BEAT_SECONDS / 2, loop.advance, BEAT_SECONDS + 1 / 3000)
+        await asyncio.sleep(3 * BEAT_SECONDS)
+        assert pulse.lag_seconds == 0.2503
+        pulse.stop()
+
+    virtual_time.run(main())
+
+
 def test_the_lag_is_the_longest_delay_of_a_beat() -> None:
     """Whatever held up the loop held up the beat too."""
 
