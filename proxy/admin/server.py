@@ -19,6 +19,7 @@ from proxy.kinesis.http import Request
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from aiohttp.typedefs import Handler
     from prometheus_client import CollectorRegistry
 
     from proxy.admin.health import Health
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 BODY_BYTES_MAX = 64 * 1024
 SHUTDOWN_SECONDS = 1.0
+NOT_THERE = "there is no such page: / lists those that there are, /faults and /streams only with the embedded Kinesis"
 
 
 class Page(NamedTuple):
@@ -81,7 +83,7 @@ class AdminServer:
 
     async def start(self, address: Address) -> None:
         """Listen; port 0 takes any that is free."""
-        app = web.Application(client_max_size=BODY_BYTES_MAX)
+        app = web.Application(client_max_size=BODY_BYTES_MAX, middlewares=[_with_errors_as_json])
         app.add_routes(
             [
                 web.get("/", self._index),
@@ -142,6 +144,17 @@ class AdminServer:
 
 def _indented(document: object) -> str:
     return json.dumps(document, indent=2) + "\n"
+
+
+@web.middleware
+async def _with_errors_as_json(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Write aiohttp's own errors as those of the pages are written."""
+    try:
+        return await handler(request)
+    except web.HTTPClientError as error:
+        text = NOT_THERE if error.status == HTTPStatus.NOT_FOUND else error.reason
+        headers = {name: error.headers[name] for name in ("Allow",) if name in error.headers}
+        return web.json_response({"error": text}, status=error.status, headers=headers)
 
 
 def _answering(page: Page) -> Callable[[web.Request], Any]:

@@ -7,7 +7,7 @@ import pytest
 
 from proxy.admin.health import Health
 from proxy.admin.pulse import Pulse
-from proxy.admin.server import AdminServer, Page
+from proxy.admin.server import NOT_THERE, AdminServer, Page
 from proxy.config import Address
 from proxy.kinesis.http import Reply
 from proxy.metrics.registry import make_registry
@@ -90,6 +90,16 @@ async def test_a_body_beyond_the_limit_is_refused(client: aiohttp.ClientSession)
     """The admin port holds no large requests in memory."""
     async with client.put("/faults", data=b"x" * 70_000) as response:
         assert response.status == 413
+        assert (await response.json())["error"]
+
+
+async def test_errors_are_json_as_all_that_is_answered_to_programs(client: aiohttp.ClientSession) -> None:
+    """Of a page that there is not, too; a proxy without the embedded Kinesis has no faults."""
+    async with client.get("/streams") as response:
+        assert (response.status, await response.json()) == (404, {"error": NOT_THERE})
+    async with client.post("/status") as response:
+        assert (response.status, await response.json()) == (405, {"error": "Method Not Allowed"})
+        assert response.headers["Allow"] == "GET,HEAD"
 
 
 async def test_an_address_in_use_raises_and_leaves_nothing_open(client: aiohttp.ClientSession, health: Health) -> None:
