@@ -28,6 +28,8 @@ SECOND_NS = 1_000_000_000
 # Of one event; far beyond what is told of anything that goes as it should.
 FLOOD_LINES_MAX = 100
 FLOOD_INTERVAL_NS = 10 * SECOND_NS
+# They tell where credentials were found, as our own event does.
+SAID_BETTER = ("aiobotocore.credentials", "botocore.credentials")
 LIBRARIES = ("aiobotocore", "aiohttp", "asyncio", "botocore", "urllib3")
 
 
@@ -75,6 +77,8 @@ def configure(log_format: str, log_level: str, stream: TextIO | None = None) -> 
     root.setLevel(level)
     for name in LIBRARIES:
         logging.getLogger(name).setLevel(max(level, logging.INFO))
+    for name in SAID_BETTER:
+        logging.getLogger(name).setLevel(max(level, logging.WARNING))
 
 
 class _Writer(logging.StreamHandler[TextIO]):

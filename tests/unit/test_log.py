@@ -21,7 +21,7 @@ SECOND_NS = 1_000_000_000
 def _restore_logging() -> Iterator[None]:
     root = logging.getLogger()
     handlers, level = root.handlers, root.level
-    levels = {name: logging.getLogger(name).level for name in log.LIBRARIES}
+    levels = {name: logging.getLogger(name).level for name in (*log.LIBRARIES, *log.SAID_BETTER)}
     yield
     structlog.reset_defaults()
     root.handlers = handlers
@@ -90,6 +90,16 @@ def test_what_libraries_log_goes_the_same_way_under_one_event_name() -> None:
         "aiohttp.server",
         "odd request from 10.0.0.1",
     )
+
+
+def test_what_an_event_of_ours_says_a_library_does_not_say_too() -> None:
+    """That credentials were found is `credentials_found`; what goes wrong with them is told by all."""
+    stream = io.StringIO()
+    log.configure("json", "info", stream)
+    logging.getLogger("botocore.credentials").info("Found credentials in environment variables.")
+    logging.getLogger("aiobotocore.credentials").warning("Refreshing temporary credentials failed")
+    (line,) = lines_of(stream)
+    assert line["logger"] == "aiobotocore.credentials"
 
 
 @pytest.mark.parametrize("log_format", ["json", "console"])
