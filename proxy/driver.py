@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from functools import partial
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import structlog
@@ -49,6 +49,7 @@ ABANDONED = "The proxy shut down before the record was delivered."
 CUT_OFF = "The proxy shut down before an answer came."
 REPEATED_EVENT_INTERVAL_NS = 10 * SECOND_NS
 HOT_KEYS_TOLD = 3
+WAKES_SPARE = 64  # entries of the heap that count no more, beside as many as count: then it is made anew
 
 
 class Driver:
@@ -139,7 +140,7 @@ class Driver:
         return None if stream is None else stream.summary
 
     def learn_about(self, stream_name: str, stream_arn: str | None) -> None:
-        """Have the summary of a stream fetched for which nothing is queued."""
+        """Have the summary of a stream fetched, although nothing is queued, unless it is known since a moment ago."""
         now_ns = self._clock()
         stream = self._directory.find_or_make(stream_name, stream_arn, now_ns)
         if stream is not None:
@@ -247,6 +248,9 @@ class Driver:
             self._ordinal += 1
             heappush(self._wakes, (wake_at_ns, self._ordinal, stream))
             self._wake_at_ns[stream] = wake_at_ns
+            if len(self._wakes) > 2 * len(self._wake_at_ns) + WAKES_SPARE:
+                self._wakes = [(at_ns, number, each) for number, (each, at_ns) in enumerate(self._wake_at_ns.items())]
+                heapify(self._wakes)
 
     def _set_timer(self) -> None:
         wake_at_ns = self._wakes[0][0] if self._wakes else None

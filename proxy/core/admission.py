@@ -10,9 +10,9 @@ rate makes of the records that the lane lists, but at least a round trip for a k
     a key with n records before this    each of them takes a round, or a round trip
 
 Where a run of a key may travel together, a lane lists all that waits instead, and the key's own queue counts at the
-shard's rate. Either way who queues much waits long: a busy key is refused first, and a quiet one finds its turn within
-a round. Where a call finds others waiting in a lane, its own records count twice, so that it takes no more than half of
-the room that they leave.
+shard's rate, and a round trip for each request that it takes. Either way who queues much waits long: a busy key is
+refused first, and a quiet one finds its turn within a round. Where a call finds others waiting in a lane, its own
+records count twice, so that it takes no more than half of the room that they leave.
 
 Must never know: what is in flight where, or what was refused.
 """
@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from proxy.core import verdicts
 from proxy.core.limits import MILLISECOND_NS, SECOND_NS
+from proxy.core.ordering import Ordering
 from proxy.core.record import Record  # noqa: TC001 - a compiled tuple looks at its fields' types
 
 if TYPE_CHECKING:
@@ -150,16 +151,30 @@ class Admission:
     def _wait_of_key_ns(self, key_queue: KeyQueue, lane: Lane, round_ns: int) -> tuple[int, int]:
         """Return how long a record waits for those before it in its key, and how long it may.
 
-        In strict order that wait is nobody else's: it only has to end in time for the record to be delivered.
+        What it waits for round trips of its own key is nobody else's wait: that only has to end in time for the record
+        to be delivered.
         """
-        round_trip_ns = self._gate.round_trip_ns
-        if self._limits.ordering.runs:
+        limits, round_trip_ns = self._limits, self._gate.round_trip_ns
+        if limits.ordering.runs:
             transfer_ns = _transfer_ns(lane, key_queue.records, key_queue.bytes)
-            return transfer_ns + (round_trip_ns if key_queue.in_flight else 0), self._limits.admission_wait_ns
-        before = key_queue.records + key_queue.in_flight
-        return before * max(round_ns, round_trip_ns) + round_trip_ns, int(
-            self._limits.delivery_timeout_ns * IN_TIME_RATIO
+            wait_ns = transfer_ns + (round_trip_ns if key_queue.in_flight else 0)
+            if wait_ns > limits.admission_wait_ns:
+                return wait_ns, limits.admission_wait_ns
+            wait_ns = (self._requests_before(key_queue) + 1) * round_trip_ns
+        else:
+            before = key_queue.records + key_queue.in_flight
+            wait_ns = before * max(round_ns, round_trip_ns) + round_trip_ns
+        return wait_ns, int(limits.delivery_timeout_ns * IN_TIME_RATIO)
+
+    def _requests_before(self, key_queue: KeyQueue) -> int:
+        """Return how many requests it takes, one after the other, to send what waits in a key, and is in flight."""
+        limits = self._limits
+        requests = max(
+            -(-key_queue.records // limits.batch_records_max), -(-key_queue.bytes // limits.shard_slice_bytes_max)
         )
+        if limits.ordering is Ordering.CALL:
+            requests = max(requests, key_queue.calls)
+        return requests + (1 if key_queue.in_flight else 0)
 
     def _rate_exceeded(self, what: str, wait_ns: int) -> Refusal:
         wait_ms = wait_ns // MILLISECOND_NS

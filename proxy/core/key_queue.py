@@ -10,7 +10,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from proxy.core.linked_list import Link
-from proxy.core.record import State
 
 if TYPE_CHECKING:
     from proxy.core.lane import Lane
@@ -21,11 +20,12 @@ class KeyQueue(Link):
     """FIFO of one partition key, or of one record that has none.
 
     `lane` is the lane that lists the key as ready, or, while the key is muted, the lane that it was drained from.
-    `records` and `bytes` wait here. `listed_records` and `listed_bytes` are what the lane was told of them.
+    `records` and `bytes` of so many `calls` wait here. `listed_records` and `listed_bytes` are what the lane was told.
     """
 
     __slots__ = (
         "bytes",
+        "calls",
         "head",
         "in_flight",
         "key",
@@ -45,6 +45,7 @@ class KeyQueue(Link):
         self.tail: Record | None = None
         self.records = 0
         self.bytes = 0
+        self.calls = 0
         self.listed_records = 0
         self.listed_bytes = 0
         self.in_flight = 0
@@ -66,43 +67,57 @@ class KeyQueue(Link):
     def append(self, record: Record) -> None:
         """Add the youngest record."""
         record.key_queue = self
-        if self.tail is None:
+        tail = self.tail
+        if tail is None:
             self.head = record
+            self.calls = 1
         else:
-            self.tail.next = record
+            tail.next = record
+            record.previous = tail
+            if tail.call_ordinal != record.call_ordinal:
+                self.calls += 1
         self.tail = record
         self.records += 1
         self.bytes += record.size_bytes
 
     def reenqueue(self, record: Record) -> None:
         """Put a record that was drained back to the front."""
-        record.next = self.head
+        head = self.head
+        record.next = head
         self.head = record
-        if self.tail is None:
+        if head is None:
             self.tail = record
+            self.calls = 1
+        else:
+            head.previous = record
+            if head.call_ordinal != record.call_ordinal:
+                self.calls += 1
         self.records += 1
         self.bytes += record.size_bytes
 
     def popleft(self) -> Record:
         """Remove and return the oldest record; the queue must not be empty."""
-        record = self.head
-        if record is None:
-            raise IndexError(f"nothing waits for {self.key!r}")
-        self.head = record.next
-        if self.head is None:
-            self.tail = None
-        else:
-            record.next = None
-        self.records -= 1
-        self.bytes -= record.size_bytes
+        record = self.first
+        self.remove(record)
         return record
 
-    def drop_withdrawn(self) -> None:
-        """Remove the records that were withdrawn, wherever they stand."""
-        record, self.head, self.tail = self.head, None, None
-        self.records = self.bytes = 0
-        while record is not None:
-            following, record.next = record.next, None
-            if record.state is not State.WITHDRAWN:
-                self.append(record)
-            record = following
+    def remove(self, record: Record) -> None:
+        """Remove a waiting record, wherever it stands."""
+        previous, following = record.previous, record.next
+        is_alone = True  # of its call
+        if previous is None:
+            self.head = following
+        else:
+            previous.next = following
+            record.previous = None
+            is_alone = previous.call_ordinal != record.call_ordinal
+        if following is None:
+            self.tail = previous
+        else:
+            following.previous = previous
+            record.next = None
+            is_alone = is_alone and following.call_ordinal != record.call_ordinal
+        if is_alone:
+            self.calls -= 1
+        self.records -= 1
+        self.bytes -= record.size_bytes

@@ -40,6 +40,9 @@ class StreamLimits:
         fetch_backoff_base_ns: bound of the first wait after the shard map or the summary could not be fetched.
         fetch_backoff_max_ns: bound of every such wait.
         fetch_age_min_ns: a map younger than this is not fetched again.
+        summary_age_max_ns: a summary older than this is fetched again while its stream is used: most of what it says
+            can change without a sign in any answer.
+        summary_age_refusing_ns: the same where a caller is refused by what it says.
         ordering: what is promised about the records of one partition key.
         admission_wait_ns: a record that would wait longer for its turn, at the present rate, is not taken.
         stream_buffer_ratio: share of the whole buffer that one stream may hold.
@@ -62,6 +65,8 @@ class StreamLimits:
     fetch_backoff_base_ns: int = SECOND_NS
     fetch_backoff_max_ns: int = 60 * SECOND_NS
     fetch_age_min_ns: int = SECOND_NS
+    summary_age_max_ns: int = 60 * SECOND_NS
+    summary_age_refusing_ns: int = 5 * SECOND_NS
     ordering: Ordering = Ordering.STRICT
     admission_wait_ns: int = 1000 * MILLISECOND_NS
     stream_buffer_ratio: float = 0.8

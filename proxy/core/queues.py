@@ -92,10 +92,11 @@ class Queues:
 
     def drop_withdrawn(self, records: Iterable[Record]) -> None:
         """Remove records that were withdrawn, each of which was waiting, from anywhere in their keys."""
-        for key_queue in dict.fromkeys(map(queue_of, records)):
-            head = key_queue.head
-            key_queue.drop_withdrawn()
-            if key_queue.head is not head:
+        for record in records:
+            key_queue = queue_of(record)
+            was_head = key_queue.head is record
+            key_queue.remove(record)
+            if was_head:
                 self._head_changed(key_queue)
             elif self._runs and not key_queue.in_flight:
                 self.schedule.recount(key_queue)

@@ -83,6 +83,7 @@ class Record(Link):
         "next",
         "on_outcome",
         "partition_key",
+        "previous",
         "received_at_ns",
         "retry_after_ms",
         "sequence_number",
@@ -120,7 +121,8 @@ class Record(Link):
         self.retry_after_ms = 0
         self.state = _QUEUED
         self.key_queue: KeyQueue | None = None
-        self.next: Record | None = None
+        self.next: Record | None = None  # of its key, as the one below
+        self.previous: Record | None = None
         self.shard_id: str | None = None
         self.sequence_number: str | None = None
         self.encryption_type: str | None = None

@@ -80,7 +80,7 @@ class Stream:
         self._admission = Admission(limits, buffer, self._ledger, self._queues, self._gate, random)
         fetch_backoff = Backoff(limits.fetch_backoff_base_ns, limits.fetch_backoff_max_ns, random)
         self._map_fetch = Fetch(fetch_backoff, limits.fetch_age_min_ns)
-        self._summary_fetch = Fetch(fetch_backoff, limits.fetch_age_min_ns)
+        self._summary_fetch = Fetch(fetch_backoff, limits.fetch_age_min_ns, limits.summary_age_max_ns)
         self._shards: Sequence[Shard] = ()
         self._settlement = Settlement(self._ledger, self._queues, self._gate, self._map_fetch, backoff, limits.ordering)
         self._settlement.observed = ObservedShards()
@@ -267,9 +267,9 @@ class Stream:
         return bool(self._ledger.open_records) and self._map_fetch.start(now_ns)
 
     def want_summary(self, now_ns: int) -> None:
-        """Ask for the summary although nothing is queued."""
+        """Ask for the summary although nothing is queued, since by what is known a caller would be refused."""
         self._used_at_ns = now_ns
-        self._summary_fetch.want(now_ns)
+        self._summary_fetch.want_younger(self._limits.summary_age_refusing_ns, now_ns)
 
     def summary_due(self, now_ns: int) -> bool:
         """Whether the shell must fetch the summary now; it wants `learn_summary` or `summary_failed` then."""
@@ -291,7 +291,11 @@ class Stream:
     def learn_summary(self, summary: StreamSummary, now_ns: int) -> None:
         """Take in what DescribeStreamSummary says."""
         self._summary_fetch.learned(now_ns)
-        auto_shards, self.summary = self._auto_shards, summary
+        earlier, auto_shards, self.summary = self.summary, self._auto_shards, summary
+        if earlier is not None and earlier.auto_distribution != summary.auto_distribution:
+            self._map_fetch.doubt(now_ns, now_ns)  # it can be another stream of that name, with shards of the same ids
+            if self._settlement.observed is not None:  # what answers taught where keys were ignored is wrong
+                self._settlement.observed = ObservedShards(self._shards)
         if self._auto_shards != auto_shards:
             self._relocate(now_ns)
 

@@ -70,16 +70,13 @@ class TokenBucket:
     def change_rate(self, rate_per_second: float, now_ns: int) -> None:
         """Let tokens flow at another rate from now on; those in the bucket and its reserve stay, and so does a debt.
 
-        But no debt comes to more than a second by a fall of the rate: nobody is to wait for the others' giving way.
-
         Args:
             rate_per_second: the new rate; a bucket without a limit stays without one, and one with a limit keeps one.
             now_ns: the present.
         """
         if self.rate_per_second and rate_per_second != self.rate_per_second:
-            before_ns = now_ns - self.empty_at_ns
-            level_ns = int(min(before_ns, self.burst_ns) * self.rate_per_second // rate_per_second)
-            self.empty_at_ns = now_ns - max(level_ns, min(before_ns, -LARGE_NS))
+            level_ns = min(now_ns - self.empty_at_ns, self.burst_ns)
+            self.empty_at_ns = now_ns - int(level_ns * self.rate_per_second // rate_per_second)
             reserve_ns = int(self.reserve_ns * self.rate_per_second // rate_per_second)
             self.reserve_ns = min(reserve_ns, self._reserve_max_ns)
             self.rate_per_second = rate_per_second

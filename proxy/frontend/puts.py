@@ -16,7 +16,13 @@ from proxy.core.record import Record, State
 from proxy.frontend.answers import answer_of_put_record, answer_of_put_records
 from proxy.frontend.calls import Call
 from proxy.kinesis.base64_text import blob_bytes
-from proxy.kinesis.errors import data_too_long, partition_key_missing, record_too_large, records_too_large
+from proxy.kinesis.errors import (
+    KinesisError,
+    data_too_long,
+    partition_key_missing,
+    record_too_large,
+    records_too_large,
+)
 from proxy.kinesis.limits import DATA_BYTES_MAX, RECORD_BYTES_MAX
 from proxy.kinesis.put_inputs import PutRecordsInput
 from proxy.kinesis.puts import checked_hash_key
@@ -53,7 +59,7 @@ class RecordQueue(Protocol):
         """Return what is known of the stream; None as long as nothing is."""
 
     def learn_about(self, stream_name: str, stream_arn: str | None) -> None:
-        """Have the stream's summary fetched, although nothing is queued for it."""
+        """Have the stream's summary fetched, although nothing is queued for it, unless that was a moment ago."""
 
 
 class ForwardAlone(Exception):  # noqa: N818 - an order to the caller, not an error
@@ -99,8 +105,31 @@ class PutPath:
             ForwardAlone: it is for upstream to decide.
         """
         stream_name = resolve_stream(put.stream_name, put.stream_arn)
+        entries = put.entries if isinstance(put, PutRecordsInput) else (put,)
+        summary = self._summary_for(stream_name, put.stream_arn, entries)
+        try:
+            call, records = self._call_of(stream_name, put, summary, now_ns)
+        except KinesisError:
+            if summary is not None:  # by which it may have been refused, and which may be old
+                self._queue.learn_about(stream_name, put.stream_arn)
+            raise
+        if put.dry_run:
+            raise ForwardAlone
+        rejected = self._queue.append(stream_name, put.stream_arn, records)
+        if rejected:
+            self._count_rejected(records)
+        call.queued(records, rejected)
+        return call
+
+    def _call_of(
+        self, stream_name: str, put: PutRecordInput | PutRecordsInput, summary: StreamSummary | None, now_ns: int
+    ) -> tuple[Call, list[Record]]:
+        """Make a call and its records.
+
+        Raises:
+            KinesisError: one of them cannot be taken.
+        """
         if isinstance(put, PutRecordsInput):
-            summary = self._summary_for(stream_name, put.stream_arn, put.entries)
             call = Call(stream_name, put.stream_arn, now_ns, answer_of_put_records)
             records, settle, size_bytes = [], call.settle, 0
             for position, entry in enumerate(put.entries, 1):
@@ -113,18 +142,11 @@ class PutPath:
             if size_bytes > self._request_bytes_max:
                 raise records_too_large(self._request_bytes_max)
         else:
-            summary = self._summary_for(stream_name, put.stream_arn, (put,))
             call = Call(stream_name, put.stream_arn, now_ns, answer_of_put_record)
             data, partition_key, explicit_hash_key = put.data, put.partition_key, put.explicit_hash_key
             records = [self._record_of(data, partition_key, explicit_hash_key, 0, summary, now_ns, call.settle)]
             records[0].sequence_number_for_ordering = put.sequence_number_for_ordering
-        if put.dry_run:
-            raise ForwardAlone
-        rejected = self._queue.append(stream_name, put.stream_arn, records)
-        if rejected:
-            self._count_rejected(records)
-        call.queued(records, rejected)
-        return call
+        return call, records
 
     def _count_rejected(self, records: Sequence[Record]) -> None:
         for record in records:

@@ -61,6 +61,13 @@ FOCUSED: dict[str, dict[str, Any]] = {
         "faults": Faults(reset_before=0.3),
         "limits": StreamLimits(shard_records_per_second=25),
     },
+    # a shard that nobody has used for long, and then all at once
+    "bucket_without_a_bottom": {
+        "streams": (StreamShape(1),),
+        "phases": (Phase("burst", 2, 60), Phase("idle", 30, 0), Phase("burst", 5, 100)),
+        "faults": Faults(),
+        "limits": StreamLimits(shard_records_per_second=25),
+    },
     # a shard at its limit all the time
     "credit_forgets_the_span_before": {
         "streams": (StreamShape(1),),

@@ -8,7 +8,6 @@ from proxy.core.limits import SECOND_NS
 
 # Instants are whole nanoseconds, and levels are not.
 GRACE_SECONDS = 1e-6
-LARGE_SECONDS = 1.0  # a record that costs more draws on the reserve
 RESERVE_SECONDS = 9.0
 
 
@@ -17,7 +16,9 @@ class Meter:
 
     What is not in debt lets anything through: a record that is larger than the burst must pass, and the bucket of a
     lane that uses a share of its limit holds that share of a burst. What is in debt lets through what is not more than
-    a second's worth together with all of the last second. Rates may change: what is there, or owed, stays.
+    a second's worth together with all of the last second. A record larger than the burst may draw on a reserve: beyond
+    a second's worth of the rate at the time, of which a lane may use any share. Rates may change: what is there, or
+    owed, stays.
 
     Args:
         burst_seconds: what it holds, as time.
@@ -43,9 +44,10 @@ class Meter:
         self._levels = [levels[0] - 1, levels[1] - size_bytes]
         if rates[1]:
             self._reserve_seconds = min(RESERVE_SECONDS, self._reserve_seconds + (flowed[1] - levels[1]) / rates[1])
-            drawn = max(0.0, min(size_bytes / rates[1] - LARGE_SECONDS, self._reserve_seconds))
-            self._reserve_seconds -= drawn
-            self._levels[1] += drawn * rates[1]
+            if size_bytes > self._burst_seconds * rates[1]:
+                drawn = min(size_bytes / rates[1], self._reserve_seconds)
+                self._reserve_seconds -= drawn
+                self._levels[1] += drawn * rates[1]
         last = self._of_last_second
         last.append((now_ns, size_bytes))
         while last[0][0] <= now_ns - SECOND_NS:

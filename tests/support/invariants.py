@@ -102,12 +102,14 @@ def _is_valid(lane: Lane, ordinal: int) -> bool:
 
 
 def _waiting(key_queue: KeyQueue) -> list[Record]:
-    records = []
+    records: list[Record] = []
     record = key_queue.head
     while record is not None:
+        assert record.previous is (records[-1] if records else None), "the list of a key can be walked both ways"
         records.append(record)
         assert record.next is not None or record is key_queue.tail, "the list of a key ends in its tail"
         record = record.next
+    assert key_queue.calls == len({record.call_ordinal for record in records}), "the calls of a key are counted"
     return records
 
 

@@ -313,6 +313,20 @@ async def test_one_timer_serves_all_streams() -> None:
 
 
 @virtual
+async def test_instants_that_do_not_count_any_more_are_forgotten() -> None:
+    """A stream is woken each linger, and each time for its records' deadline anew: those are minutes away."""
+    driver = driver_of(FakeUpstream(latency_seconds=0.01), unlimited(delivery_timeout_ns=600 * SECOND))
+    caller = Caller(driver)
+    for number in range(2000):
+        caller.put(f"key-{number}")
+        await asyncio.sleep(0.001)
+    assert len(driver._wakes) < 80
+    await driver.drain(SECOND)
+    assert {record.state for record in caller.told} == {State.ACKNOWLEDGED}
+    assert len(caller.told) == 2000
+
+
+@virtual
 async def test_a_driver_with_nothing_to_do_sets_no_timer() -> None:
     """An idle proxy sleeps."""
     upstream = FakeUpstream()

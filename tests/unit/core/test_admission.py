@@ -187,6 +187,30 @@ def test_where_runs_travel_together_a_key_waits_for_its_shard_alone(ordering: Or
     assert len(offer(bench, "other")) == 1
 
 
+@pytest.mark.parametrize(("ordering", "taken"), [(Ordering.STRICT, 8), (Ordering.CALL, 8), (Ordering.RELAXED, 100)])
+def test_a_key_waits_a_round_trip_for_each_request_that_it_takes(ordering: Ordering, taken: int) -> None:
+    """In call order that is one a call: taken by the shard's rate alone, they all came too late, and were written."""
+    waits = {"admission_wait_ns": SECOND, "delivery_timeout_ns": SECOND}
+    bench = known_bench(limits_of(ordering=ordering, shard_records_per_second=0, shard_bytes_per_second=0, **waits))
+    bench.put("hot")
+    first = bench.poll_one()
+    bench.now_ns = 100 * MS
+    bench.answer(first)
+    assert len(offer(bench, *["hot"] * 100)) == 100 - taken
+
+
+def test_a_large_key_waits_a_round_trip_for_each_slice_of_it() -> None:
+    """In relaxed order, with records of 64 KiB: four in a request, 28 in seven of a tenth of a second, before one."""
+    waits = {"admission_wait_ns": SECOND, "delivery_timeout_ns": SECOND}
+    limits = limits_of(ordering=Ordering.RELAXED, shard_records_per_second=0, shard_bytes_per_second=0, **waits)
+    bench = known_bench(limits)
+    bench.put("hot")
+    first = bench.poll_one()
+    bench.now_ns = 100 * MS
+    bench.answer(first)
+    assert len(offer(bench, *["hot"] * 100, size_bytes=64 * 1024)) == 71
+
+
 def test_once_a_record_of_a_key_is_refused_no_later_one_of_its_call_is_taken() -> None:
     """Its caller will send it again, and then it must not come behind the younger one."""
     bench = Bench(limits_of(), buffer=Buffer(1000, 1024 + 100 + 1024))

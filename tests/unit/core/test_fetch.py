@@ -21,6 +21,36 @@ def known_since(learned_at_ns: int) -> Fetch:
     return fetch
 
 
+def test_what_is_old_is_fetched_again_when_it_is_wanted() -> None:
+    """After a minute and a spread by the dice of half of one; not while nobody wants it."""
+    fetch = Fetch(Backoff(SECOND, 60 * SECOND, lambda: 0.5), age_min_ns=SECOND, age_max_ns=60 * SECOND)
+    fetch.want(0)
+    assert fetch.start(0)
+    fetch.learned(0)
+    fetch.want(75 * SECOND - 1, spread=True)
+    assert not fetch.start(100 * SECOND)
+    fetch.want(100 * SECOND, spread=True)
+    assert fetch.due_at_ns == 100 * SECOND + 500 * MS
+    fetch.want(100 * SECOND + 400 * MS)
+    assert fetch.start(101 * SECOND)
+    fetch.want(101 * SECOND)
+    assert not fetch.start(101 * SECOND)
+    fetch.learned(102 * SECOND)
+    fetch.want(170 * SECOND)
+    assert not fetch.start(170 * SECOND)
+
+
+def test_what_somebody_is_refused_by_can_be_asked_for_sooner() -> None:
+    """At once, where it was not learned a moment ago; never twice at a time."""
+    fetch = known_since(SECOND)
+    fetch.want_younger(5 * SECOND, 6 * SECOND)
+    assert fetch.due_at_ns is None
+    fetch.want_younger(5 * SECOND, 6 * SECOND + 1)
+    assert fetch.start(6 * SECOND + 1)
+    fetch.want_younger(5 * SECOND, 20 * SECOND)
+    assert fetch.due_at_ns is None
+
+
 def test_nothing_is_fetched_before_it_is_wanted() -> None:
     """There is no control-plane call at start."""
     fetch = fetch_of()

@@ -58,6 +58,25 @@ def test_a_record_that_left_the_queue_no_longer_leads_to_those_behind_it() -> No
     queue.append(first)
     queue.append(second)
     assert queue.popleft().next is None
+    assert queue.popleft().previous is None
+
+
+def test_a_record_leaves_from_anywhere_and_the_calls_that_wait_are_counted() -> None:
+    """However long the queue is, it takes the same few steps."""
+    queue = KeyQueue("a")
+    records = [record_of("a", size_bytes=number) for number in range(1, 7)]
+    for record, call in zip(records, (1, 1, 2, 3, 3, 4), strict=True):
+        record.call_ordinal = call
+        queue.append(record)
+    assert (queue.records, queue.bytes, queue.calls) == (6, 21, 4)
+    for record, calls in ((records[3], 4), (records[2], 3), (records[5], 2), (records[0], 2)):
+        queue.remove(record)
+        assert queue.calls == calls
+    assert (queue.head, queue.tail) == (records[1], records[4])
+    queue.reenqueue(records[0])
+    assert (queue.records, queue.bytes, queue.calls) == (3, 8, 2)
+    assert [queue.popleft() for _ in range(3)] == [records[0], records[1], records[4]]
+    assert (queue.head, queue.tail, queue.records, queue.bytes, queue.calls) == (None, None, 0, 0, 0)
 
 
 def test_an_empty_queue_has_no_first_record() -> None:

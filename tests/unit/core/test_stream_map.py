@@ -423,6 +423,29 @@ def test_a_new_map_puts_the_summary_in_doubt() -> None:
     assert bench.summary_fetches == fetches + 1
 
 
+def test_a_stream_that_was_made_again_with_keys_keeps_their_order_within_two_minutes() -> None:
+    """As many shards of the same names as the one before, which ignored keys: no answer tells that it is another."""
+    bench = Bench(unlimited(), random=0.0)
+    bench.put("a")
+    bench.answer(bench.poll_one())
+    bench.learn(4)
+    bench.stream.learn_summary(AUTO, 0)
+    for second in range(1, 120):
+        bench.now_ns = second * SECOND
+        fetches = bench.summary_fetches
+        bench.put("a", "a")
+        (batch,) = bench.poll()
+        bench.answer(batch)
+        if bench.summary_fetches > fetches:
+            bench.stream.learn_summary(StreamSummary("arn", 4), bench.now_ns)
+            break
+    assert second == 60
+    bench.put("a", "a")
+    assert len(bench.poll_one().records) == 1
+    bench.poll(62 * SECOND)
+    assert bench.map_fetches == 2  # its shards may be others of the same names
+
+
 def test_a_stream_that_ignores_keys_has_the_capacity_that_the_summary_tells_while_there_is_no_map() -> None:
     """ListShards may be denied for ever."""
     bench = Bench(StreamLimits())

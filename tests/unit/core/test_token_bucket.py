@@ -71,18 +71,6 @@ def test_a_reserve_is_filled_by_what_flows_past_the_full_bucket() -> None:
     assert bucket.level(full_at_ns + 300 * MS) == 100 - 2000 + 300
 
 
-def test_a_debt_comes_to_no_more_than_a_second_by_a_fall_of_the_rate() -> None:
-    """A throttled record that was half a second's worth would otherwise close its shard for minutes at a low rate."""
-    bucket = TokenBucket(1000, 100 * MS, now_ns=0)
-    bucket.take(600, 100 * MS)
-    bucket.change_rate(5, 100 * MS)
-    assert bucket.level(1100 * MS) == 0
-    in_debt = TokenBucket(1000, 100 * MS, now_ns=0)
-    in_debt.take(5000, 100 * MS)
-    in_debt.change_rate(500, 100 * MS)
-    assert in_debt.level(100 * MS) == -4900 / 2
-
-
 def test_an_unlimited_bucket_is_always_ready_and_never_in_debt() -> None:
     """Rate 0 switches the limit off."""
     bucket = TokenBucket(0, 100 * MS, now_ns=SECOND)
@@ -138,7 +126,7 @@ def test_a_new_rate_leaves_the_tokens_in_the_bucket() -> None:
 
 def test_a_new_rate_leaves_a_debt_as_it_is() -> None:
     """Nothing is forgiven by a higher rate, nothing invented by a lower one."""
-    for rate_per_second in (501, 750, 2000, 7777.7):
+    for rate_per_second in (250, 500, 2000, 7777.7):
         bucket = TokenBucket(1000, 100 * MS, now_ns=0)
         bucket.take(600, 100 * MS)
         assert bucket.level(100 * MS) == -500

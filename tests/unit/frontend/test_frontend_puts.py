@@ -354,6 +354,7 @@ async def test_record_is_as_large_as_its_stream_and_the_setting_allow(
     reply = await frontend_of(queue, data_bytes_max=setting).handle(put_record_request(Data=body_data))
     assert output_of(reply).get("__type") == error
     assert len(queue.queued) == (error is None)
+    assert len(queue.asked_about) == (error is not None and known is not None)  # it may have been raised
     if error == "ValidationException":
         limit = setting or 1024 * 1024
         assert output_of(reply)["message"] == (
