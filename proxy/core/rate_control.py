@@ -190,9 +190,7 @@ class AdaptiveRate:
         self._calm_windows = 0  # in a row
         self._stormy_windows = 0  # in a row
         self._surplus_ms = 0.0
-        self._carried_ms = (
-            0.0  # of a record, what is beyond the ratio: it holds the lane back in the windows that follow
-        )
+        self._carried_ms = 0.0  # of a record, what is beyond the ratio: it holds the lane back in later windows
         self._largest_ms = 1.0  # of late, by the mean of what was sent between two answers
         self._cost_ms = 1.0  # of a record, at least 1, in the last window that had any
         self._calm_since_ns = now_ns  # nothing was throttled, and all that was allowed was used

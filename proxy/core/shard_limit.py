@@ -23,9 +23,7 @@ from proxy.core.token_bucket import TokenBucket
 
 MS_PER_SECOND: Final = 1000
 SPAN_NS: Final = 1_000_000_000
-RESERVE_NS: Final = (
-    9 * SPAN_NS
-)  # with a second's worth of 1 MiB/s: the service takes bursts of large records up to 10 MiB
+RESERVE_NS: Final = 9 * SPAN_NS  # with a second's worth of 1 MiB/s: as large a burst as the service takes
 _NO_LIMIT: Final = 1 << 60
 
 
