@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 _RESET = Failure(CONNECTION_RESET, "Connection reset by the embedded upstream.", Written.UNKNOWN)
 _TIMEOUT = Failure(REQUEST_TIMEOUT, "The embedded upstream did not answer in time.", Written.UNKNOWN)
-# As over a wire: the service often sends no message with it.
+# The service often sends no message with it; then the upstream over a wire says by the code what it answered, too.
 _ERROR = Failure(
     errors.InternalFailure.code,
     "The embedded upstream answered InternalFailure.",
