@@ -292,23 +292,23 @@ async def large_bodies(port: int) -> None:
 def test_hostile_senders_harm_nobody_else(attack: Callable[[int], Awaitable[None]]) -> None:
     """Memory stays within bounds, and another caller is served all the while."""
 
-    async def main(service: Service) -> int:
+    async def main(service: Service) -> None:
         neighbour, done = Neighbour(service.port), asyncio.Event()
         putting = asyncio.create_task(neighbour.put_on(done))
         await asyncio.sleep(0.2)
-        served_before = neighbour.served
-        await attack(service.port)
-        served_meanwhile = neighbour.served - served_before
+        enough = neighbour.served + 5
+        # One attack may be over before the neighbour's next record is due: they follow each other until he is served.
+        async with asyncio.timeout(60):
+            while neighbour.served < enough and not putting.done():
+                await attack(service.port)
         done.set()
         await putting
-        return served_meanwhile
 
     settings: dict[str, Any] = {"stream": "s:8", "shard_limits": False, "request_bodies_bytes_max": 32 * MIB}
     with serve("embedded", **settings) as service:
         before = service.resident_bytes()
-        served_meanwhile = asyncio.run(main(service))
+        asyncio.run(main(service))
         assert service.peak_resident_bytes() - before < 128 * MIB
-        assert served_meanwhile > 0
         service.wait_until(lambda: service.metrics().total("kinesis_proxy_http_connections") == 0)
         assert service.metrics().total("kinesis_proxy_http_requests_in_progress") == 0
         assert "error" not in service.output()
