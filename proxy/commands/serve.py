@@ -10,6 +10,7 @@ import asyncio
 import random
 import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from proxy.config import ServeSettings
+    from proxy.core.rate_control import RateControl
     from proxy.emulator.service import EmulatorService
     from proxy.metrics.collector import Readings
 
@@ -268,11 +270,20 @@ def stream_limits(settings: ServeSettings) -> StreamLimits:
         shard_records_per_second=_share(settings.shard_records_per_second, ratio),
         shard_bytes_per_second=_share(settings.shard_bytes_per_second, ratio),
         shard_burst_ns=settings.shard_burst_ms * MILLISECOND_NS,
-        rate_control=AdaptiveRate if settings.shard_rate_adapts else fixed_rate,
+        rate_control=_rate_control(settings),
         admission_wait_ns=settings.admission_wait_ms * MILLISECOND_NS,
         stream_buffer_ratio=settings.stream_buffer_ratio,
         unused_ns=settings.stream_idle_timeout_ms * MILLISECOND_NS,
     )
+
+
+def _rate_control(settings: ServeSettings) -> Callable[[int], RateControl]:
+    """Return what makes the law by which a lane finds its share: of `shard_rate_ratio`, not of the whole limit."""
+    if not settings.shard_rate_adapts:
+        return fixed_rate
+    if not settings.shard_rate_ratio_min:
+        return AdaptiveRate
+    return partial(AdaptiveRate, ratio_min=settings.shard_rate_ratio_min / settings.shard_rate_ratio)
 
 
 def _share(rate_per_second: int, ratio: float) -> int:

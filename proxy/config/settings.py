@@ -272,6 +272,14 @@ class Settings(BaseSettings):
         "rate",
         "Find out by throttles how much of each shard's limits other producers leave; false keeps to the ratio above.",
     )
+    shard_rate_ratio_min: float = _setting(
+        0.0,
+        "rate",
+        "Share of a shard's limits below which a rate that adapts never falls, however much is throttled.",
+        "ratio",
+        ge=0,
+        le=1.5,
+    )
     shard_burst_ms: int = _setting(
         100,
         "rate",
@@ -413,6 +421,7 @@ class ServeSettings(Settings):
         yield from _ascending(self, "connect_timeout_ms", "request_timeout_ms", "delivery_timeout_ms")
         yield from _ascending(self, "connect_timeout_ms", "forward_timeout_ms")
         yield from _ascending(self, "backoff_base_ms", "backoff_max_ms")
+        yield from _ascending(self, "shard_rate_ratio_min", "shard_rate_ratio")
         yield from _ascending(self, "linger_ms", "shard_burst_ms")
         yield from _ascending(self, "linger_ms", "delivery_timeout_ms")
         yield from _ascending(self, "admission_wait_ms", "delivery_timeout_ms")

@@ -161,6 +161,7 @@ class AdaptiveRate:
 
     Args:
         now_ns: the present.
+        ratio_min: what the ratio never falls below, however much is throttled.
     """
 
     __slots__ = (
@@ -172,6 +173,7 @@ class AdaptiveRate:
         "_cost_ms",
         "_fallen",
         "_largest_ms",
+        "_ratio_min",
         "_starting",
         "_stormy_windows",
         "_strays",
@@ -182,9 +184,10 @@ class AdaptiveRate:
         "ratio",
     )
 
-    def __init__(self, now_ns: int) -> None:
+    def __init__(self, now_ns: int, ratio_min: float = RATIO_MIN) -> None:
         self.ratio = 1.0
         self.adapts = True
+        self._ratio_min = max(RATIO_MIN, ratio_min)
         self._starting = True
         self._age_seconds = 0.0
         self._calm_windows = 0  # in a row
@@ -302,7 +305,7 @@ class AdaptiveRate:
     def _fall_to(self, fall: float) -> None:
         """Let the logarithm of the ratio fall so far in this window, what it has fallen before included."""
         if fall > self._fallen:
-            least = max(RATIO_MIN, self._largest_ms / MS_PER_SECOND / LARGEST_EVERY_SECONDS)
+            least = max(self._ratio_min, self._largest_ms / MS_PER_SECOND / LARGEST_EVERY_SECONDS)
             self.ratio = max(min(self.ratio, least), self.ratio * exp(self._fallen - fall))
             self._fallen = fall
 

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 
+from proxy.core.limits import StreamLimits
+from proxy.core.rate_control import AdaptiveRate
 from tests.support.sharers import SERVICES, Demand, Sharing, Simulation, figures_of
 
 
@@ -47,3 +51,11 @@ def test_a_lone_sender_uses_its_shard_though_some_of_its_records_are_throttled_a
     simulation = Simulation(sharing).run()
     assert figures_of(simulation, 20, 40).use >= 0.6
     assert 0.04 < simulation.senders[0].lane.stray_ratio < 0.06
+
+
+@pytest.mark.timeout(300)
+def test_senders_with_a_least_rate_use_their_shard_though_some_of_their_records_are_throttled_at_random() -> None:
+    """Four that are told to keep an eighth at least; without that they have a thirtieth, together."""
+    limits = StreamLimits(rate_control=partial(AdaptiveRate, ratio_min=0.125))
+    sharing = Sharing([Demand()] * 4, SERVICES["by the second"], seconds=60, limits=limits, stray_ratio=0.1)
+    assert figures_of(Simulation(sharing).run(), 30, 60).use > 0.8 * 4 * 0.125

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import pytest
+
 from proxy.commands import serve
 from proxy.config import ServeSettings
-from proxy.core.limits import StreamLimits
+from proxy.core.limits import SECOND_NS, StreamLimits
 from proxy.core.ordering import Ordering
 from proxy.core.rate_control import AdaptiveRate, FixedRate
+from proxy.core.traffic import Traffic
 from proxy.upstream.settings import UpstreamSettings
 
 
@@ -47,6 +50,14 @@ def test_an_operator_can_keep_the_rate_of_shards_from_adapting() -> None:
     """Then a lane uses its share of the limit, whatever is throttled."""
     assert isinstance(serve.stream_limits(settings()).rate_control(0), AdaptiveRate)
     assert isinstance(serve.stream_limits(settings(shard_rate_adapts=False)).rate_control(0), FixedRate)
+
+
+def test_the_least_of_an_adapting_rate_is_of_the_whole_limit() -> None:
+    """An operator who takes half of a shard's limits, and never less than a tenth, means a fifth of his half."""
+    lane_rate = serve.stream_limits(settings(shard_rate_ratio=0.5, shard_rate_ratio_min=0.1)).rate_control(0)
+    for second in range(60):
+        lane_rate.learn(Traffic(100, 100.0, 100, 100.0), second * SECOND_NS)
+    assert lane_rate.ratio == pytest.approx(0.2)
 
 
 def test_each_stream_has_the_ordering_that_its_name_is_given() -> None:

@@ -169,6 +169,7 @@ def test_all_problems_are_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
         ({"connect_timeout_ms": "2001"}, ("connect_timeout_ms", "request_timeout_ms")),
         ({"backoff_base_ms": "1001"}, ("backoff_base_ms", "backoff_max_ms")),
         ({"linger_ms": "101"}, ("linger_ms", "shard_burst_ms")),
+        ({"shard_rate_ratio_min": "1.1"}, ("shard_rate_ratio_min", "shard_rate_ratio")),
         ({"shard_slice_bytes_max": "6000000"}, ("shard_slice_bytes_max", "batch_bytes_max")),
         ({"buffer_bytes_max": "2000000"}, ("batch_bytes_max", "buffer_bytes_max")),
         ({"buffer_records_max": "499"}, ("batch_records_max", "buffer_records_max")),

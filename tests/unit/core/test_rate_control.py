@@ -13,8 +13,8 @@ from tests.unit.core.builders import MS, SECOND
 class Lane:
     """A lane that is told what to send, second by second, in steps of a tenth; it tells its rate control."""
 
-    def __init__(self) -> None:
-        self.rate = AdaptiveRate(0)
+    def __init__(self, ratio_min: float = RATIO_MIN) -> None:
+        self.rate = AdaptiveRate(0, ratio_min)
         self.now_ns = 0
 
     def seconds(self, count: int, *, throttled: int = 0, cost_ms: float = 1.0, used: float = 1.0) -> float:
@@ -56,6 +56,15 @@ def test_a_starting_lane_halves_with_each_window_in_which_much_is_throttled() ->
     ratios = [lane.seconds(1, throttled=500) for _ in range(6)]
     for before, after in itertools.pairwise(ratios):
         assert 0.45 < after / before < 0.55
+
+
+def test_a_lane_never_falls_below_the_least_that_it_is_given() -> None:
+    """However much is throttled; and from there it grows as from anywhere else."""
+    lane = Lane(ratio_min=0.125)
+    for _ in range(120):
+        assert lane.seconds(1, throttled=1000) >= 0.125
+    assert lane.rate.ratio == 0.125
+    assert lane.seconds(60) > 0.25
 
 
 def test_a_clump_of_throttles_is_one_piece_of_news_for_a_settled_lane() -> None:
