@@ -100,7 +100,7 @@ SURPLUS_CLUMP_MAX: Final = 0.03  # of the lane's rate: what is in flight is thro
 
 PATIENCE_RESTS: Final = 5.0  # without a throttle: so many times what passes between two at rest, within
 PATIENCE_SECONDS_MIN: Final = 10.0
-PATIENCE_SECONDS_MAX: Final = 26.0
+PATIENCE_SECONDS_MAX: Final = 23.0
 # Growth rises with the square of the time beyond the patience, counted in patiences, up to a bound: so much where the
 # ratio is what it was when the calm began, and less in proportion as it rises; but the longer it is calm the more.
 HASTE_GROWTH: Final = 0.04
