@@ -97,6 +97,10 @@ SURPLUS_TIMES_REST: Final = 3.0
 SURPLUS_MS_MAX: Final = 5.2  # of records of a millisecond; of larger ones more than in proportion, for a few of them,
 SURPLUS_COST_POWER: Final = 1.2  # in flight together, are no news; or, if it is more,
 SURPLUS_CLUMP_MAX: Final = 0.03  # of the lane's rate: what is in flight is throttled together
+# A lane at age 0 lets more be throttled, of the others' too, and would be stirred by theirs in turn: with every time
+# that it was of late it takes so much more for chance.
+SURPLUS_TIMES_STIRRED: Final = 2.0
+STIRRED_FADES_SECONDS: Final = 60.0
 
 PATIENCE_RESTS: Final = 5.0  # without a throttle: so many times what passes between two at rest, within
 PATIENCE_SECONDS_MIN: Final = 10.0
@@ -175,6 +179,7 @@ class AdaptiveRate:
         "_largest_ms",
         "_ratio_min",
         "_starting",
+        "_stirred_lately",
         "_stormy_windows",
         "_strays",
         "_surplus_ms",
@@ -193,6 +198,7 @@ class AdaptiveRate:
         self._calm_windows = 0  # in a row
         self._stormy_windows = 0  # in a row
         self._surplus_ms = 0.0
+        self._stirred_lately = 0.0  # how often, since it started; it fades
         self._carried_ms = 0.0  # of a record, what is beyond the ratio: it holds the lane back in later windows
         self._largest_ms = 1.0  # of late, by the mean of what was sent between two answers
         self._cost_ms = 1.0  # of a record, at least 1, in the last window that had any
@@ -246,9 +252,11 @@ class AdaptiveRate:
                 self._calm_windows += 1
                 self._starting = self._starting and self._calm_windows < CALM_WINDOWS
                 self._grow(window, seconds, now_ns)
+        self._stirred_lately *= exp(-seconds / STIRRED_FADES_SECONDS)
         if stirred:
             self._age_seconds = 0.0
             if not self._starting:
+                self._stirred_lately += 1
                 self._fall_for(window)
         beyond_ms = self._carried_ms + window.sent_ms - self.ratio * MS_PER_SECOND * elapsed
         self._carried_ms = min(max(0.0, beyond_ms), self._largest_ms)
@@ -272,6 +280,7 @@ class AdaptiveRate:
         surplus_ms = self._surplus_ms + window.throttled_ms - SURPLUS_TIMES_REST * self._at_rest_ms() * seconds
         chance_ms = SURPLUS_MS_MAX * exp(SURPLUS_COST_POWER * log(self._cost_ms))
         most_ms = max(chance_ms, SURPLUS_CLUMP_MAX * MS_PER_SECOND * self.ratio)
+        most_ms *= 1 + SURPLUS_TIMES_STIRRED * self._stirred_lately
         self._surplus_ms = max(0.0, surplus_ms) if surplus_ms <= most_ms else 0.0
         return surplus_ms > most_ms
 

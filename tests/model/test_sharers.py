@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from statistics import fmean
 
 import pytest
 
@@ -42,6 +43,19 @@ def test_a_newcomer_to_a_lone_sender_comes_to_its_half_within_a_minute(service: 
     taken = [sum(sender.taken[90:]) for sender in simulation.senders]
     assert taken[1] >= 0.4 * sum(taken)
     assert {sender.lane.stray_ratio for sender in simulation.senders} == {0.0}
+
+
+@pytest.mark.timeout(300)
+def test_modest_senders_whose_records_come_by_chance_keep_nobody_in_unrest() -> None:
+    """Three who want 5, 10 and 15 % of the limit beside three who want all: little is throttled, they get theirs."""
+    throttled = []
+    for seed in (2, 3, 4):
+        demands = [Demand(50), Demand(100), Demand(150), Demand(), Demand(), Demand()]
+        simulation = Simulation(Sharing(demands, SERVICES["token bucket"], seconds=100, seed=seed)).run()
+        throttled.append(figures_of(simulation, 40, 100).throttled)
+        for sender in simulation.senders[:3]:
+            assert sum(sender.taken[40:100]) >= 0.95 * sum(sender.arrived[40:100])
+    assert fmean(throttled) < 0.0085
 
 
 @pytest.mark.timeout(300)

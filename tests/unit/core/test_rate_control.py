@@ -185,6 +185,14 @@ def test_more_throttles_than_chance_make_the_steps_large_again() -> None:
     assert stirred.seconds(5) > 1.5 * fallen
 
 
+def growth_after_a_dozen_throttles(lane: Lane) -> float:
+    """Return by which factor a lane grows in the next second."""
+    for throttled in (8, 3, 1):
+        lane.seconds(1, throttled=throttled)
+    before = lane.rate.ratio
+    return lane.seconds(1) / before
+
+
 def test_a_lane_of_a_crowd_notices_a_newcomer_by_a_dozen_throttles() -> None:
     """As many as one of 16 meets within three seconds; if only some noticed, those would take more than the others."""
     lane = Lane()
@@ -192,10 +200,19 @@ def test_a_lane_of_a_crowd_notices_a_newcomer_by_a_dozen_throttles() -> None:
     lane.seconds(60, throttled=1)
     settled = lane.rate.ratio
     assert lane.seconds(1) < 1.02 * settled
-    for throttled in (8, 3, 1):
-        lane.seconds(1, throttled=throttled)
-    before = lane.rate.ratio
-    assert lane.seconds(1) > 1.1 * before
+    assert growth_after_a_dozen_throttles(lane) > 1.1
+
+
+def test_what_comes_soon_after_a_surplus_is_taken_for_its_echo() -> None:
+    """Lanes whose steps are large have more throttled for a while: they would stir each other without an end."""
+    lane = Lane()
+    lane.settle(halvings=4)
+    lane.seconds(60, throttled=1)
+    assert growth_after_a_dozen_throttles(lane) > 1.1
+    lane.seconds(60, throttled=1)
+    assert growth_after_a_dozen_throttles(lane) < 1.05
+    lane.seconds(300, throttled=1)
+    assert growth_after_a_dozen_throttles(lane) > 1.1
 
 
 def test_a_few_large_records_that_are_throttled_are_no_news() -> None:
