@@ -25,6 +25,7 @@ from proxy.core.record import tell_outcomes
 from proxy.core.verdicts import Scope
 from proxy.kinesis.errors import stream_not_found
 from proxy.log import Occasional
+from proxy.metrics.labels import OTHER
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping, Sequence
@@ -62,11 +63,12 @@ class Driver:
         streams_max: streams known at once; idle ones are forgotten for new ones.
         clock: monotonic ns, moving with the event loop's time.
         random: uniform in [0, 1), for jitter.
+        label_of: what the counts of a forgotten stream are kept under, by its name; few of them, for all streams.
 
     Use it from one event loop only.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the one place where the parts of the core meet the shell's
         self,
         upstream: Upstream,
         limits_of: Callable[[str], StreamLimits],
@@ -74,9 +76,11 @@ class Driver:
         streams_max: int,
         clock: Callable[[], int],
         random: Callable[[], float],
+        *,
+        label_of: Callable[[str], str] = lambda _: OTHER,
     ) -> None:
         self.buffer = buffer
-        self._directory = Directory(limits_of, buffer, streams_max, random)
+        self._directory = Directory(limits_of, buffer, streams_max, random, label_of)
         self._upstream = upstream
         self._clock = clock
         self._occasional = Occasional(REPEATED_EVENT_INTERVAL_NS)
@@ -97,8 +101,8 @@ class Driver:
         return self._directory.streams
 
     @property
-    def forgotten(self) -> StreamCounters:
-        """The counts of streams that are no longer known."""
+    def forgotten(self) -> Mapping[str, StreamCounters]:
+        """The counts of streams that are no longer known, by label."""
         return self._directory.forgotten
 
     # What the frontend asks

@@ -65,7 +65,7 @@ def describe_upstream(counters: UpstreamCounters) -> dict[str, Any]:
 def describe_records(driver: Driver) -> dict[str, int]:
     """Return the balance of all records: received = delivered + refused + expired + withdrawn + queued + in flight."""
     streams = driver.streams.values()
-    counters = [driver.forgotten, *(stream.counters for stream in streams)]
+    counters = [*driver.forgotten.values(), *(stream.counters for stream in streams)]
     return {
         "received": sum(each.received_records for each in counters),
         "delivered": sum(each.acknowledged_records for each in counters),

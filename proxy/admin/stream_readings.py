@@ -75,9 +75,11 @@ def read_streams(driver: Driver, labels: StreamLabels, now_ns: int, shard_rate_r
         now_ns: the present, on the driver's clock.
         shard_rate_ratio: share of the shards' limits that the streams' own limits are.
     """
-    # `other` is there from the start, so that every family is, and holds what is no longer known stream by stream.
+    # `other` is there from the start, so that every family is.
     sums = {OTHER: _Sum()}
-    sums[OTHER].counters.add(driver.forgotten)
+    # Under the label that they had: counts that moved to another would pass there for new ones.
+    for label, counters in driver.forgotten.items():
+        sums.setdefault(label, _Sum()).counters.add(counters)
     for stream in driver.streams.values():
         sums.setdefault(labels.label(stream.name), _Sum()).add(stream, now_ns)
     errors = dict.fromkeys(ERROR_CODES_SHOWN, 0)

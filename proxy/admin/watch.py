@@ -31,7 +31,7 @@ from proxy.admin.sampling import (
 )
 from proxy.admin.shards import ShardWatch, survey
 from proxy.admin.status import describe_records, describe_records_of
-from proxy.core.counters import LATENCY_BOUNDS_SECONDS
+from proxy.core.counters import LATENCY_BOUNDS_SECONDS, StreamCounters
 from proxy.core.token_bucket import TokenBucket
 from proxy.frontend.handler import PUTS
 
@@ -56,6 +56,9 @@ ANSWERS_PER_SECOND_MAX = 40
 RECENT_POINTS = 10
 # Lanes looked at for the list of streams, busiest streams first.
 LANES_SURVEYED_MAX = 2_000
+
+# What the sums begin with.
+NO_RECORDS = sample_stream(StreamCounters())
 
 FAILING, THROTTLED, AT_LIMIT, FLOWING, IDLE = "failing", "throttled", "at limit", "flowing", "idle"
 
@@ -181,7 +184,7 @@ class Watch:
         streams = driver.streams
         samples = {identity: sample_stream(stream.counters) for identity, stream in streams.items()}
         process = ProcessSample(
-            add_samples([sample_stream(driver.forgotten), *samples.values()]),
+            add_samples([NO_RECORDS, *map(sample_stream, driver.forgotten.values()), *samples.values()]),
             sum(stream.queued_records for stream in streams.values()),
             sum(stream.in_flight_records for stream in streams.values()),
             sum(frontend.rejected_records.values()),

@@ -109,8 +109,15 @@ class Service:
         self._tracing = tracing = make_tracing()
         upstream = tracing.upstream(self._upstream) if tracing else self._upstream
         buffer = Buffer(settings.buffer_records_max, settings.buffer_bytes_max)
+        self._labels = StreamLabels()
         self._driver = Driver(
-            upstream, stream_limits_of(settings), buffer, settings.streams_max, self._clock, random.random
+            upstream,
+            stream_limits_of(settings),
+            buffer,
+            settings.streams_max,
+            self._clock,
+            random.random,
+            label_of=self._labels.label,
         )
         self._keys = None if settings.inbound_keys_file is None else KeyStore(Path(settings.inbound_keys_file))
         self._keys_watch: asyncio.Task[None] | None = None
@@ -123,7 +130,6 @@ class Service:
         self._server = HttpServer(handle, http_limits(settings), server_tls(settings), start_put=start_put)
         self._health = Health(self._upstream.ready, buffer)
         self._pulse = Pulse(lambda: rate_totals(self._driver))
-        self._labels = StreamLabels()
         sources = Sources(self._driver, self._frontend.counters, self._upstream.counters, self._about)
         self._watch = Watch(sources, self._clock)
         emulator_pages = pages(self._emulator) if self._emulator else ()

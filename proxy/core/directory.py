@@ -38,12 +38,14 @@ class Directory:
         buffer: the bound that all streams share.
         streams_max: streams known at once.
         random: uniform in [0, 1).
+        label_of: what the counts of a stream are kept under when it is forgotten, by its name; few of them, for all
+            streams.
 
     `streams` maps what a stream is known by, its name or its ARN, to its core. `forgotten` holds the counts of streams
-    that are no longer known. `account_id` is our own account, once it is known.
+    that are no longer known, by label. `account_id` is our own account, once it is known.
     """
 
-    __slots__ = ("_buffer", "_limits_of", "_random", "account_id", "forgotten", "streams", "streams_max")
+    __slots__ = ("_buffer", "_label_of", "_limits_of", "_random", "account_id", "forgotten", "streams", "streams_max")
 
     def __init__(
         self,
@@ -51,13 +53,15 @@ class Directory:
         buffer: Buffer,
         streams_max: int,
         random: Callable[[], float],
+        label_of: Callable[[str], str],
     ) -> None:
+        self._label_of = label_of
         self._limits_of = limits_of
         self._buffer = buffer
         self._random = random
         self.streams_max = streams_max
         self.streams: OrderedDict[str, Stream] = OrderedDict()  # the one that was asked for last is the last
-        self.forgotten = StreamCounters()
+        self.forgotten: dict[str, StreamCounters] = {}
         self.account_id: str | None = None
 
     def find(self, stream_name: str, stream_arn: str | None) -> Stream | None:
@@ -110,7 +114,8 @@ class Directory:
         return False
 
     def _forget(self, identity: str) -> None:
-        self.forgotten.add(self.streams.pop(identity).counters)
+        stream = self.streams.pop(identity)
+        self.forgotten.setdefault(self._label_of(stream.name), StreamCounters()).add(stream.counters)
 
 
 def region_of(stream_arn: str) -> str:

@@ -196,6 +196,27 @@ def test_the_status_follows_the_records() -> None:
     assert "key-" not in json.dumps(status)
 
 
+def test_the_counts_of_a_stream_that_is_forgotten_do_not_move_to_others() -> None:
+    """There they would pass for records of now."""
+    with serve("embedded", stream=["orders:1", "clicks:1"], streams_max=1) as proxy:
+        kinesis = boto3.client(
+            "kinesis",
+            endpoint_url=proxy.url,
+            region_name="us-east-1",
+            aws_access_key_id=CREDENTIALS["AWS_ACCESS_KEY_ID"],
+            aws_secret_access_key=CREDENTIALS["AWS_SECRET_ACCESS_KEY"],
+        )
+        for stream in ("orders", "clicks"):
+            kinesis.put_record(StreamName=stream, Data=b"hello", PartitionKey="key")
+        kinesis.close()
+        metrics = proxy.metrics()
+    delivered = {
+        label: metrics.total("kinesis_proxy_delivered_records_total", stream=label)
+        for label in ("orders", "clicks", "other")
+    }
+    assert delivered == {"orders": 1, "clicks": 1, "other": 0}
+
+
 def test_the_log_is_json_without_data_or_keys() -> None:
     """A container's log has an object a line, and nothing of what producers send."""
     with serve("embedded", stream=["orders:2"], log_level="debug") as proxy:

@@ -192,7 +192,8 @@ class SimulatedProxy:
     def _check_counts(self) -> None:
         """Check that the proxy knows of every inversion, and of none where there can be none."""
         streams, order = self.driver.streams.values(), self.account.order
-        counted = sum(stream.counters.order_inversions for stream in streams) + self.driver.forgotten.order_inversions
+        counters = [*self.driver.forgotten.values(), *(stream.counters for stream in streams)]
+        counted = sum(each.order_inversions for each in counters)
         if counted < order.inversions:
             raise self._promises.note(Rule.ORDER, f"{self.name} counts {counted} inversions of {order.inversions}")
         for stream in streams:

@@ -13,6 +13,7 @@ from proxy.core.ordering import Ordering
 from proxy.core.record import Record, State
 from proxy.core.shard_map import Shard, StreamSummary
 from proxy.driver import Driver
+from proxy.metrics.labels import OTHER
 from tests.support.virtual_time import VirtualTimeLoop, run
 from tests.unit.core.builders import MS, SECOND, record_of, shard_id_of, shards_of, taken, unlimited
 
@@ -468,8 +469,8 @@ async def test_an_idle_stream_is_forgotten_for_a_new_one_and_its_counts_are_kept
         caller.put("a", stream=stream)
         await asyncio.sleep(2)
     assert list(driver.streams) == ["two", "three"]
-    assert driver.forgotten.acknowledged_records == 1
-    assert driver.forgotten.received_records == 1
+    assert driver.forgotten[OTHER].acknowledged_records == 1
+    assert driver.forgotten[OTHER].received_records == 1
     await driver.close()
 
 
@@ -803,7 +804,7 @@ async def test_a_stream_that_nobody_has_used_for_long_is_forgotten() -> None:
     caller.put("a", stream="new")
     await asyncio.sleep(1)
     assert list(driver.streams) == ["new"]
-    assert driver.forgotten.acknowledged_records == 1
+    assert driver.forgotten[OTHER].acknowledged_records == 1
     await driver.close()
 
 

@@ -14,6 +14,7 @@ from proxy.core.shard_map import Shard, StreamSummary
 from proxy.driver import Driver
 from proxy.emulator.put_result import PutResult
 from proxy.kinesis.http import Reply
+from proxy.metrics.labels import StreamLabels
 
 if TYPE_CHECKING:
     from proxy.core.batch import Batch
@@ -90,11 +91,18 @@ UNLIMITED = StreamLimits(shard_records_per_second=0, shard_bytes_per_second=0)
 
 
 def make_driver(
-    upstream: HeldUpstream, limits: StreamLimits = UNLIMITED, /, *, records_max: int = 1_000, streams_max: int = 100
+    upstream: HeldUpstream,
+    limits: StreamLimits = UNLIMITED,
+    /,
+    *,
+    records_max: int = 1_000,
+    streams_max: int = 100,
+    labels: StreamLabels | None = None,
 ) -> Driver:
     """Make a driver on the running virtual-time loop."""
     loop = cast("VirtualTimeLoop", asyncio.get_running_loop())
-    return Driver(upstream, lambda _: limits, Buffer(records_max, 64 * MIB), streams_max, loop.clock_ns, lambda: 0.5)
+    buffer, label_of = Buffer(records_max, 64 * MIB), (labels or StreamLabels()).label
+    return Driver(upstream, lambda _: limits, buffer, streams_max, loop.clock_ns, lambda: 0.5, label_of=label_of)
 
 
 def make_records(*partition_keys: str) -> list[Record]:

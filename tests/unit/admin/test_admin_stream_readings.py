@@ -143,6 +143,34 @@ def test_a_forgotten_stream_keeps_its_place_in_the_sums() -> None:
     virtual_time.run(main())
 
 
+def test_the_counts_of_a_forgotten_stream_stay_under_its_label() -> None:
+    """Under another they would pass for records of now: failures of long ago would fire alerts."""
+
+    async def main() -> None:
+        upstream, labels = HeldUpstream(), StreamLabels()
+        driver = make_driver(upstream, streams_max=1, labels=labels)
+        driver.append("first", None, make_records("a", "b"))
+        await asyncio.sleep(0.2)
+        upstream.answer(None, "ResourceNotFoundException")
+        await asyncio.sleep(0.2)
+        before = readings_of(driver, labels)
+        driver.append("second", None, make_records("a"))
+        await asyncio.sleep(0.2)
+        upstream.answer()
+        await asyncio.sleep(0.2)
+        after = readings_of(driver, labels)
+        assert list(driver.streams) == ["second"]
+        for family in ("received_records_total", "delivered_records_total", "failed_records_total"):
+            for name in ("first", OTHER):
+                assert total(after, family, name) == total(before, family, name), f"{family} of {name}"
+        driver.append("first", None, make_records("a"))
+        assert total(readings_of(driver, labels), "received_records_total", "first") == 3
+        await driver.drain(0)
+        await driver.close()
+
+    virtual_time.run(main())
+
+
 def test_an_error_code_that_nobody_knows_is_counted_as_other() -> None:
     """What the service invents does not make series; the usual codes have theirs from the start, rare ones when met."""
 

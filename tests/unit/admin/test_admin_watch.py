@@ -30,10 +30,10 @@ if TYPE_CHECKING:
 class Bench:
     """A watch over a driver whose upstream is held, on virtual time."""
 
-    def __init__(self, clock: Callable[[], int] | None = None, **limits: int) -> None:
+    def __init__(self, clock: Callable[[], int] | None = None, streams_max: int = 100) -> None:
         self.loop = cast("VirtualTimeLoop", asyncio.get_running_loop())
         self.upstream = HeldUpstream()
-        self.driver = make_driver(self.upstream, **limits)
+        self.driver = make_driver(self.upstream, streams_max=streams_max)
         self.frontend = FrontendCounters()
         self.requests = UpstreamCounters()
         sources = Sources(self.driver, self.frontend, self.requests, lambda: {"version": "1"})

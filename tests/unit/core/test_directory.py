@@ -15,7 +15,7 @@ THEIRS = "arn:aws:kinesis:eu-west-1:222222222222:stream/orders"
 
 def directory(streams_max: int = 10) -> Directory:
     """Return an empty directory."""
-    return Directory(lambda _: StreamLimits(), Buffer(100, 1_000_000), streams_max, lambda: 0.5)
+    return Directory(lambda _: StreamLimits(), Buffer(100, 1_000_000), streams_max, lambda: 0.5, str.upper)
 
 
 def learn(streams: Directory, name: str = "orders", arn: str = OURS) -> None:
@@ -108,7 +108,7 @@ def test_an_idle_stream_is_forgotten_for_a_new_one_and_its_counts_are_kept() -> 
     idle.counters.received_records = 7
     assert streams.find_or_make("new", None, 0) is not None
     assert list(streams.streams) == ["busy", "new"]
-    assert streams.forgotten.received_records == 7
+    assert {label: counts.received_records for label, counts in streams.forgotten.items()} == {"IDLE": 7}
 
 
 def test_no_stream_is_forgotten_while_its_records_are_open() -> None:
