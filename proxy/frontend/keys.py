@@ -14,8 +14,8 @@ The path names one such file, or a directory in which every file is one, as Kube
 at once; to rotate one, add its successor, move the callers, and take it out.
 
 A change is taken over when the files have looked the same twice, since they may still be being written. What cannot be
-used changes nothing: the keys stay as they are, and the log says why. That includes files without any key: to lock
-everyone out, stop the proxy.
+used changes nothing: the keys stay as they are, the log says why, once, and it is tried again at each look. That
+includes files without any key: to lock everyone out, stop the proxy.
 
 Must never know: requests, signatures. Secrets are in no repr, log line or error text.
 """
@@ -117,6 +117,7 @@ class KeyStore:
         self._keys: dict[str, InboundKey] = {}
         self._loaded_marks: _Marks | None = None
         self._seen_marks: _Marks | None = None
+        self._told: tuple[_Marks | None, str] | None = None  # which files were last found to be unusable, and why
 
     def find(self, access_key_id: str) -> InboundKey | None:
         """Return the key of a name."""
@@ -128,8 +129,9 @@ class KeyStore:
         Raises:
             KeysError: they cannot be used; those that were there stay.
         """
-        self._loaded_marks = self._seen_marks = _marks_of(self._path)
+        marks = _marks_of(self._path)
         self._keys = _keys_of(self._path)
+        self._loaded_marks = self._seen_marks = marks
 
     def refresh(self) -> None:
         """Read the keys again if the files have changed and no longer change."""
@@ -141,7 +143,10 @@ class KeyStore:
         try:
             self.load()
         except KeysError as error:
-            log.error("inbound_keys_not_reloaded", reason=str(error), kept_keys=len(self._keys))  # noqa: TRY400 - the reason says it all
+            found = (marks, str(error))
+            if found != self._told:
+                log.error("inbound_keys_not_reloaded", reason=str(error), kept_keys=len(self._keys))  # noqa: TRY400 - the reason says it all
+            self._told = found
         else:
             log.info("inbound_keys_reloaded", keys=len(self._keys))
 

@@ -2,7 +2,8 @@
 
 Kubernetes replaces a secret's files by moving one symbolic link; other tools write certificate and key one after the
 other. So changed files are taken once they have been found the same twice. What cannot be used leaves the context in
-use as it is, and is told in the log once. Open connections stay as they are; new ones get the newest context.
+use as it is, is told in the log once, and is tried again at each look: what mends it, as a right that was missing, need
+not show in the files. Open connections stay as they are; new ones get the newest context.
 
 Must never know: what is served.
 """
@@ -54,6 +55,7 @@ class ServerTls:
     def __init__(self, files: TlsFiles) -> None:
         self._files = files
         self._taken = self._seen = _state_of(files)
+        self._told: tuple[object, str] | None = None  # which files were last found to be unusable, and why
         self._looked_at = 0.0
         self.context = make_context(files)
 
@@ -63,14 +65,17 @@ class ServerTls:
             return
         self._looked_at = now
         before, self._seen = self._seen, _state_of(self._files)
-        if self._seen in (self._taken, None) or self._seen != before:
+        if self._seen == self._taken or self._seen != before:
             return
-        self._taken = self._seen
         try:
             self.context = make_context(self._files)
         except TlsError as error:
-            log.error("tls_files_unusable", reason=str(error))  # noqa: TRY400 - the reason says all
+            found = (self._seen, str(error))
+            if found != self._told:
+                log.error("tls_files_unusable", reason=str(error))  # noqa: TRY400 - the reason says all
+            self._told = found
         else:
+            self._taken = self._seen
             log.info("tls_files_taken")
 
 

@@ -256,6 +256,24 @@ def test_broken_file_keeps_the_keys_and_is_told_once(broken: str | None, tmp_pat
     assert store.find("NEW")
 
 
+def test_what_could_not_be_used_is_taken_when_it_can_be_though_the_file_is_the_same(tmp_path: Path) -> None:
+    """A right to read it that was missing does not show in a file's time and size."""
+    file = tmp_path / "keys.toml"
+    store = store_of(file, KEY.format("OLD"))
+    good = KEY.format("NEW")
+    file.write_text(good.replace("=", "?"), encoding="utf-8")
+    times = (file.stat().st_atime_ns, file.stat().st_mtime_ns)
+    with capture_logs() as logs:
+        store.refresh()
+        store.refresh()
+        file.write_text(good, encoding="utf-8")
+        os.utime(file, ns=times)
+        store.refresh()
+        store.refresh()
+    assert store.find("NEW")
+    assert [entry["event"] for entry in logs] == ["inbound_keys_not_reloaded", "inbound_keys_reloaded"]
+
+
 async def test_watch_looks_again_and_again(tmp_path: Path) -> None:
     """Until it is cancelled."""
     file = tmp_path / "keys.toml"

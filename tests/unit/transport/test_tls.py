@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import ssl
 import warnings
 from pathlib import Path
@@ -342,14 +343,16 @@ def test_broken_files_leave_what_is_in_use(tmp_path: Path, damage: Callable[[Sec
 
 
 def test_missing_files_leave_what_is_in_use(tmp_path: Path) -> None:
-    """They may be on their way."""
+    """They may be on their way; but what is in use will expire, and the log says once why it is not renewed."""
     secret = Secret(tmp_path)
     secret.write(LOCALHOST.read_bytes(), LOCALHOST.read_bytes())
     tls = ServerTls(secret.files)
     before, clock = tls.context, [0.0]
     (tmp_path / "..data").unlink()
-    looks(tls, 5, clock)
+    with capture_logs() as logs:
+        looks(tls, 5, clock)
     assert tls.context is before
+    assert [entry["event"] for entry in logs] == ["tls_files_unusable"]
     secret.write(RENEWED.read_bytes(), RENEWED.read_bytes())
     looks(tls, 3, clock)
     assert tls.context is not before
@@ -374,3 +377,23 @@ def test_what_cannot_be_used_is_named(files: tuple[str | Path, ...], text: str) 
     with pytest.raises(TlsError) as caught:
         ServerTls(TlsFiles(*map(str, files)))
     assert str(caught.value).startswith(text)
+
+
+def test_what_could_not_be_used_is_taken_when_it_can_be_though_the_files_are_the_same(tmp_path: Path) -> None:
+    """A right to read them that was missing does not show in a file's time and size."""
+    secret = Secret(tmp_path)
+    secret.write(LOCALHOST.read_bytes(), LOCALHOST.read_bytes())
+    tls = ServerTls(secret.files)
+    before, clock = tls.context, [0.0]
+    good = RENEWED.read_bytes()
+    secret.write(good, good.replace(b"BEGIN", b"begin"))
+    key = tmp_path / "tls.key"
+    times = (key.stat().st_atime_ns, key.stat().st_mtime_ns)
+    with capture_logs() as logs:
+        looks(tls, 3, clock)
+        assert tls.context is before
+        key.write_bytes(good)
+        os.utime(key, ns=times)
+        looks(tls, 2, clock)
+    assert tls.context is not before
+    assert [entry["event"] for entry in logs] == ["tls_files_unusable", "tls_files_taken"]
