@@ -25,6 +25,7 @@ from proxy.admin.status import describe_records, describe_streams, describe_upst
 from proxy.admin.stream_readings import read_streams
 from proxy.admin.watch import Sources, Watch
 from proxy.commands.counted import CountedUpstream
+from proxy.commands.descriptors import connections_within, descriptors_wanted, raise_descriptor_limit
 from proxy.commands.embedded import make_emulator, pages, read_emulator
 from proxy.commands.forwarding import SETTING, forwarded_operations
 from proxy.commands.listener import http_limits, server_tls
@@ -127,7 +128,9 @@ class Service:
         handle = tracing.handler(self._frontend.handle) if tracing else self._frontend.handle
         # a span is of a task, so what is traced goes the way that has one
         start_put = None if tracing else self._frontend.start
-        self._server = HttpServer(handle, http_limits(settings), server_tls(settings), start_put=start_put)
+        descriptors = raise_descriptor_limit(descriptors_wanted(settings))
+        limits = replace(http_limits(settings), connections_max=connections_within(descriptors, settings))
+        self._server = HttpServer(handle, limits, server_tls(settings), start_put=start_put)
         self._health = Health(self._upstream.ready, buffer)
         self._pulse = Pulse(lambda: rate_totals(self._driver))
         sources = Sources(self._driver, self._frontend.counters, self._upstream.counters, self._about)

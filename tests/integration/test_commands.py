@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import resource
 import signal
 import socket
 import subprocess
@@ -194,6 +195,19 @@ def test_the_status_follows_the_records() -> None:
     assert stream["records"]["delivered"] == status["records"]["received"] == 20
     assert len(stream["shards"]) == 2
     assert "key-" not in json.dumps(status)
+
+
+def test_a_low_limit_of_open_files_is_raised_at_the_start() -> None:
+    """Else clients could take every descriptor, and the process would be deaf to probes too."""
+    before = _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard))
+    try:
+        with serve("embedded", connections_max=300) as proxy:
+            metrics = proxy.metrics()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+    assert metrics.total("process_max_fds") == 300 + 64 + 32 + 100
+    assert metrics.total("kinesis_proxy_http_connections_limit") == 300
 
 
 def test_the_counts_of_a_stream_that_is_forgotten_do_not_move_to_others() -> None:
