@@ -36,6 +36,10 @@ class Listener(Protocol):
         """The most that it allows."""
 
     @property
+    def certificate_expires_at_seconds(self) -> float | None:
+        """When the certificate that it shows expires, since the epoch; None without one."""
+
+    @property
     def requests_in_progress(self) -> int:
         """Requests without an answer."""
 
@@ -46,12 +50,14 @@ class Listener(Protocol):
 
 def read_listener(server: Listener) -> Readings:
     """Read an HTTP server."""
+    expires_at = server.certificate_expires_at_seconds
     return {
         "http_connections": {(): server.connections},
         "http_connections_limit": {(): server.limits.connections_max},
         "http_connections_refused_total": {(): server.connections_refused},
         "http_requests_in_progress": {(): server.requests_in_progress},
         "http_malformed_requests_total": {(): server.malformed_requests},
+        "tls_certificate_expiry_timestamp_seconds": {(): inf if expires_at is None else expires_at},
     }
 
 

@@ -235,6 +235,12 @@ FAMILIES: tuple[Family, ...] = (
         "http_connections_refused_total", "counter", "connections", "Connections closed because there were too many."
     ),
     Family("http_malformed_requests_total", "counter", "requests", "Requests that were no HTTP."),
+    Family(
+        "tls_certificate_expiry_timestamp_seconds",
+        "gauge",
+        "seconds",
+        "When the certificate that clients are shown expires, since the epoch; +Inf without TLS.",
+    ),
     # The embedded Kinesis
     Family("emulator_requests_total", "counter", "requests", "Requests to the embedded Kinesis.", ("operation",)),
     Family(

@@ -94,6 +94,11 @@ class HttpServer:
         return "http" if self._tls is None else "https"
 
     @property
+    def certificate_expires_at_seconds(self) -> float | None:
+        """When the certificate that new connections are shown expires, since the epoch; None without one."""
+        return None if self._tls is None else self._tls.expires_at_seconds
+
+    @property
     def connections(self) -> int:
         """How many connections are open."""
         return len(self._connections)

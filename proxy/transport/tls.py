@@ -16,6 +16,8 @@ from typing import NamedTuple
 
 import structlog
 
+from proxy.transport.certificate import expires_at_seconds
+
 log = structlog.get_logger(__name__)
 
 # Secrets are replaced days before they expire; a look costs three system calls.
@@ -48,6 +50,8 @@ class ServerTls:
     Args:
         files: what to make it from.
 
+    `expires_at_seconds` is when its certificate expires, since the epoch.
+
     Raises:
         TlsError: it cannot be made.
     """
@@ -57,7 +61,7 @@ class ServerTls:
         self._taken = self._seen = _state_of(files)
         self._told: tuple[object, str] | None = None  # which files were last found to be unusable, and why
         self._looked_at = 0.0
-        self.context = make_context(files)
+        self._take()
 
     def refresh(self, now: float) -> None:
         """Look after the files; called again and again, with any clock's seconds."""
@@ -68,7 +72,7 @@ class ServerTls:
         if self._seen == self._taken or self._seen != before:
             return
         try:
-            self.context = make_context(self._files)
+            self._take()
         except TlsError as error:
             found = (self._seen, str(error))
             if found != self._told:
@@ -78,6 +82,11 @@ class ServerTls:
             self._taken = self._seen
             log.info("tls_files_taken")
 
+    def _take(self) -> None:
+        pem = _read("tls_certificate_file", self._files.tls_certificate_file)
+        self.context = make_context(self._files)
+        self.expires_at_seconds = expires_at_seconds(pem)
+
 
 def make_context(files: TlsFiles) -> ssl.SSLContext:
     """Make a context for a server.
@@ -86,7 +95,8 @@ def make_context(files: TlsFiles) -> ssl.SSLContext:
         TlsError: a file cannot be used.
     """
     for setting, path in files._asdict().items():
-        _check_readable(setting, path)
+        if path is not None:
+            _read(setting, path)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.options |= ssl.OP_NO_RENEGOTIATION
@@ -104,12 +114,11 @@ def make_context(files: TlsFiles) -> ssl.SSLContext:
     return context
 
 
-def _check_readable(setting: str, path: str | None) -> None:
-    if path is not None:
-        try:
-            Path(path).read_bytes()
-        except OSError as error:
-            raise TlsError(f"{setting} {path} cannot be read ({error.strerror})") from error
+def _read(setting: str, path: str) -> bytes:
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise TlsError(f"{setting} {path} cannot be read ({error.strerror})") from error
 
 
 def _load_authorities(context: ssl.SSLContext, setting: str, path: str) -> None:

@@ -19,6 +19,7 @@ class FakeListener:
     connections_refused = 1
     requests_in_progress = 2
     malformed_requests = 4
+    certificate_expires_at_seconds: float | None = None
 
 
 def test_the_listeners_numbers_are_read() -> None:
@@ -29,6 +30,7 @@ def test_the_listeners_numbers_are_read() -> None:
         "http_connections_refused_total": {(): 1},
         "http_requests_in_progress": {(): 2},
         "http_malformed_requests_total": {(): 4},
+        "tls_certificate_expiry_timestamp_seconds": {(): inf},
     }
 
 

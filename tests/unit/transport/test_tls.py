@@ -7,6 +7,7 @@ import contextlib
 import os
 import ssl
 import warnings
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -288,6 +289,27 @@ def test_changed_files_are_taken_for_new_connections(run: Run, tmp_path: Path) -
     with capture_logs() as logs:
         run(main())
     assert [entry["event"] for entry in logs] == ["tls_files_taken"]
+
+
+def test_server_tells_when_the_certificate_in_use_expires(run: Run, tmp_path: Path) -> None:
+    """Not that of the file, where it cannot be used; a plain server has none."""
+    secret = Secret(tmp_path)
+    secret.write(LOCALHOST.read_bytes(), LOCALHOST.read_bytes())
+    brief = (PEMS / "until_2049.pem").read_bytes()
+
+    async def main() -> None:
+        tls, clock = ServerTls(secret.files), [0.0]
+        async with serving(tls=tls) as server, serving() as plain:
+            assert plain.certificate_expires_at_seconds is None
+            long = server.certificate_expires_at_seconds
+            secret.write(brief, LOCALHOST.read_bytes())
+            looks(tls, 2, clock)
+            assert server.certificate_expires_at_seconds == long == datetime(2120, 1, 1, tzinfo=UTC).timestamp()
+            secret.write(brief, brief)
+            looks(tls, 2, clock)
+            assert server.certificate_expires_at_seconds == datetime(2049, 1, 1, tzinfo=UTC).timestamp()
+
+    run(main())
 
 
 def test_server_looks_after_the_files(run: Run) -> None:
