@@ -12,6 +12,7 @@ import hashlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import yaml
 
@@ -25,6 +26,8 @@ STAMP = RENDERED / "sources.sha256"
 PROXY = "kinesis-proxy"
 PREFIX = "KINESIS_PROXY_"
 USER = 65_532
+HTTPS = 443
+PORTS_OF_SCHEMES = {"http": 80, "https": HTTPS}
 
 Object = dict[str, Any]
 Objects = list[Object]
@@ -221,6 +224,16 @@ def ports_lead_to_the_container(objects: Objects) -> Iterator[str]:
             yield f"{name_of(policy)} lets in to {sorted(let_in)}, the pod opens {sorted(opened.values())}"
 
 
+def upstreams_are_let_out_to(objects: Objects) -> Iterator[str]:
+    """A network policy lets the proxy reach its upstream: AWS on 443, another on the port of its URL."""
+    upstream = urlsplit(settings_of(objects).get(f"{PREFIX}UPSTREAM", ""))
+    wanted = (upstream.port or PORTS_OF_SCHEMES[upstream.scheme]) if upstream.hostname else HTTPS
+    for policy in of_kind(objects, "NetworkPolicy"):
+        let_out = {port["port"] for rule in policy["spec"]["egress"] for port in rule["ports"]}
+        if wanted not in let_out:
+            yield f"{name_of(policy)} lets out to {sorted(let_out)}, and the upstream is on {wanted}"
+
+
 def variables_are_settings(objects: Objects) -> Iterator[str]:
     """Every KINESIS_PROXY_... variable is a setting that `serve` reads."""
     known = {environment_name(name) for name in ServeSettings.model_fields}
@@ -332,6 +345,7 @@ RULES: tuple[Rule, ...] = (
     containers_open_what_they_listen_on,
     probes_are_those_of_the_mode,
     ports_lead_to_the_container,
+    upstreams_are_let_out_to,
     variables_are_settings,
     drains_fit_the_grace_period,
     sidecars_outlive_their_producer,

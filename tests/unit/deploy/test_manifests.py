@@ -148,6 +148,7 @@ BREACHES: dict[str, Callable[[Objects], object]] = {
     "leads to a port that is not there": lambda o: the(o, "Service").update(
         ports=[{"name": "admin", "port": 9464, "targetPort": "metrics"}]
     ),
+    "lets out to": lambda o: the(o, "NetworkPolicy").update(egress=[{"ports": [{"port": 53}]}]),
     "lets in to": lambda o: the(o, "NetworkPolicy").update(ingress=[{"ports": [{"port": 4567}]}]),
     "KINESIS_PROXY_LINGER is no setting": lambda o: _set_variable(o, "KINESIS_PROXY_LINGER", "2"),
     "s to stop, and may need": lambda o: _set_variable(o, "KINESIS_PROXY_DRAIN_TIMEOUT_MS", "24000"),
