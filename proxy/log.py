@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import select
 import sys
 import time
 import traceback
@@ -24,7 +25,11 @@ if TYPE_CHECKING:
 
     from structlog.typing import EventDict, Processor, WrappedLogger
 
+_log = structlog.get_logger(__name__)
+
 SECOND_NS = 1_000_000_000
+# Of an exception, the innermost: a line is to fit into what a pipe takes at once, 4 KiB.
+PLACES_MAX = 20
 # Of one event; far beyond what is told of anything that goes as it should.
 FLOOD_LINES_MAX = 100
 FLOOD_INTERVAL_NS = 10 * SECOND_NS
@@ -82,7 +87,33 @@ def configure(log_format: str, log_level: str, stream: TextIO | None = None) -> 
 
 
 class _Writer(logging.StreamHandler[TextIO]):
-    """Writes lines for as long as somebody reads them: the end of a log's reader is not the proxy's."""
+    """Writes lines for as long as somebody reads them: neither the end of a log's reader nor its sleep is the proxy's.
+
+    A line that would have to wait for the reader of a full pipe is dropped; the next that is taken comes after the
+    number of those that were not.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        super().__init__(stream)
+        self._lost = 0
+        self._poll: select.poll | None = None
+        with contextlib.suppress(OSError):  # what is in memory alone has no descriptor, and takes everything
+            descriptor = stream.fileno()
+            self._poll = select.poll()
+            self._poll.register(descriptor, select.POLLOUT)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a line, unless that would hold up the event loop."""
+        if self._poll is not None and not self._poll.poll(0):
+            self._lost += 1
+            return
+        lost, self._lost = self._lost, 0
+        if lost:
+            _log.warning("log_lines_lost", lines=lost)
+            if self._lost:  # that one too, so there is no room for another
+                self._lost += lost
+                return
+        super().emit(record)
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's own name
         """Let a line go, and where there is no reader any more, all that come after it."""
@@ -111,7 +142,7 @@ def _without_exception_text(logger: WrappedLogger, method: str, event: EventDict
     if isinstance(error, BaseException):
         frames = traceback.extract_tb(error.__traceback__)
         event["exception"] = f"{type(error).__module__}.{type(error).__qualname__}"
-        event["at"] = [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in frames]
+        event["at"] = [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in frames[-PLACES_MAX:]]
     return event
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import logging
@@ -54,6 +55,45 @@ def test_the_end_of_the_logs_reader_is_told_once_and_ends_nothing(capsys: pytest
         for _ in range(3):
             structlog.get_logger("proxy").info("listening")
     assert capsys.readouterr().err == "kinesis-proxy: nobody reads the log any more: it is written no longer\n"
+
+
+def test_a_reader_that_sleeps_holds_nothing_up(capsys: pytest.CaptureFixture[str]) -> None:
+    """The event loop writes the lines; it is told later how many there was no room for."""
+    read_end, write_end = os.pipe()
+    for end in (read_end, write_end):
+        os.set_blocking(end, False)  # so that a write which would wait is an error here
+    with os.fdopen(write_end, "w") as stream, os.fdopen(read_end, "rb", buffering=0) as reader:
+        log.configure("json", "info", stream)
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                os.write(write_end, bytes(4096))
+        for _ in range(3):
+            structlog.get_logger("proxy").info("listening")
+        while reader.read(65_536):
+            pass
+        structlog.get_logger("proxy").info("serving")
+        lost, serving = map(json.loads, reader.read(65_536).splitlines())
+    assert (lost["event"], lost["lines"], serving["event"]) == ("log_lines_lost", 3, "serving")
+    assert not capsys.readouterr().err
+
+
+def test_of_an_exception_that_went_deep_the_innermost_places_are_told() -> None:
+    """A line has an end, and fits into a pipe."""
+    stream = io.StringIO()
+    log.configure("json", "info", stream)
+
+    def deep(levels: int) -> None:
+        if levels == 0:
+            raise ValueError
+        deep(levels - 1)
+
+    try:
+        deep(100)
+    except ValueError:
+        structlog.get_logger("proxy").exception("unexpected_error")
+    (line,) = lines_of(stream)
+    assert len(line["at"]) == log.PLACES_MAX
+    assert line["at"][-1].endswith(" deep")
 
 
 def test_a_terminal_gets_readable_lines() -> None:
