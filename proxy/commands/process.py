@@ -49,7 +49,11 @@ def spare_what_start_up_made() -> None:
 
 
 class Signals:
-    """SIGTERM and SIGINT: the first asks to stop in order, the second to stop at once."""
+    """SIGTERM and SIGINT: the first asks to stop in order, the second to stop at once.
+
+    SIGHUP, which comes when a terminal is closed, and often twice, asks to stop in order; unless it is ignored, as
+    under nohup.
+    """
 
     def __init__(self) -> None:
         self.stop = asyncio.Event()
@@ -57,9 +61,11 @@ class Signals:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._received, number)
+        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+            loop.add_signal_handler(signal.SIGHUP, self._received, signal.SIGHUP)
 
     def _received(self, number: signal.Signals) -> None:
-        (self.hurry if self.stop.is_set() else self.stop).set()
+        (self.hurry if self.stop.is_set() and number is not signal.SIGHUP else self.stop).set()
         log.info("signal_received", signal=number.name, hurry=self.hurry.is_set())
 
 

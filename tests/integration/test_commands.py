@@ -251,6 +251,24 @@ def test_the_log_is_json_without_data_or_keys() -> None:
         assert secret not in output
 
 
+@pytest.mark.parametrize(
+    ("disposition", "ends"), [(signal.SIG_DFL, True), (signal.SIG_IGN, False)], ids=["terminal", "nohup"]
+)
+def test_the_end_of_its_terminal_asks_a_proxy_to_stop_in_order(disposition: signal.Handlers, *, ends: bool) -> None:
+    """But not one that was started under nohup."""
+    before = signal.signal(signal.SIGHUP, disposition)  # which the process inherits
+    try:
+        with serve("embedded") as proxy:
+            proxy.send_signal(signal.SIGHUP)
+            if not ends:
+                proxy.send_signal(signal.SIGTERM)
+            assert proxy.wait() == 0
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    received = [json.loads(line)["signal"] for line in proxy.output().splitlines() if "signal_received" in line]
+    assert received == ["SIGHUP" if ends else "SIGTERM"]
+
+
 def test_a_second_signal_ends_the_drain_and_the_exit_code_tells_of_what_was_not_delivered() -> None:
     """Whoever is in a hurry gets an end at once, and the truth about it."""
     with serve("embedded", stream=["orders:1"], fault=["latency_ms=60000"], drain_timeout_ms=60_000) as proxy:
