@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 BODY_BYTES_MAX = 64 * 1024
 SHUTDOWN_SECONDS = 1.0
+# Longer than scrapes are apart, so that Prometheus keeps its connection; aiohttp's own is an hour.
+IDLE_SECONDS = 75.0
 NOT_THERE = "there is no such page: / lists those that there are, /faults and /streams only with the embedded Kinesis"
 
 
@@ -81,8 +83,13 @@ class AdminServer:
         port: int = self._runner.addresses[0][1]
         return port
 
-    async def start(self, address: Address) -> None:
-        """Listen; port 0 takes any that is free."""
+    async def start(self, address: Address, idle_seconds: float = IDLE_SECONDS) -> None:
+        """Listen; port 0 takes any that is free.
+
+        Args:
+            address: where.
+            idle_seconds: how long a connection stays open that asks for nothing.
+        """
         app = web.Application(client_max_size=BODY_BYTES_MAX, middlewares=[_with_errors_as_json])
         app.add_routes(
             [
@@ -95,7 +102,13 @@ class AdminServer:
                 *(web.route("*", page.path, _answering(page)) for page in self._pages),
             ]
         )
-        runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=SHUTDOWN_SECONDS)
+        runner = web.AppRunner(
+            app,
+            access_log=None,
+            handle_signals=False,
+            keepalive_timeout=idle_seconds,
+            shutdown_timeout=SHUTDOWN_SECONDS,
+        )
         await runner.setup()
         try:
             await web.TCPSite(runner, address.host, address.port).start()

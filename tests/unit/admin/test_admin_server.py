@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from typing import TYPE_CHECKING
 
 import aiohttp
@@ -46,6 +48,19 @@ async def client(health: Health) -> AsyncIterator[aiohttp.ClientSession]:
     await server.start(Address("127.0.0.1", 0))
     async with aiohttp.ClientSession(f"http://127.0.0.1:{server.port}") as session:
         yield session
+    await server.close()
+
+
+@pytest.mark.parametrize("said", [b"", b"GET /livez HTTP/1.1\r\nHost: a"])
+async def test_a_connection_that_asks_for_nothing_does_not_stay(health: Health, said: bytes) -> None:
+    """Each holds a file descriptor, which producers need too."""
+    server = AdminServer(health, Pulse(dict), make_registry(dict), dict)
+    await server.start(Address("127.0.0.1", 0), idle_seconds=0.01)
+    reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+    writer.write(said)
+    with contextlib.suppress(ConnectionResetError):  # an end as well
+        assert await reader.read() == b""
+    writer.close()
     await server.close()
 
 
