@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from proxy.kinesis import limits
 from proxy.kinesis.codecs import JSON
-from proxy.kinesis.stream_names import STREAM_ARN_PATTERN, STREAM_NAME_PATTERN
+from proxy.kinesis.stream_names import STREAM_ARN_MATCHER, STREAM_ARN_PATTERN, STREAM_NAME_PATTERN
 from proxy.kinesis.validation import Kind, Shape, validate
 
 if TYPE_CHECKING:
@@ -44,7 +44,12 @@ def _choice(*choices: str, required: bool = False) -> Shape:
 
 _STREAM = {
     "StreamName": _name(),
-    "StreamARN": Shape(Kind.STRING, pattern=STREAM_ARN_PATTERN, length=(1, limits.STREAM_ARN_CHARACTERS_MAX)),
+    "StreamARN": Shape(
+        Kind.STRING,
+        pattern=STREAM_ARN_PATTERN,
+        matcher=STREAM_ARN_MATCHER,
+        length=(1, limits.STREAM_ARN_CHARACTERS_MAX),
+    ),
     "StreamId": Shape(Kind.STRING, pattern="[a-z0-9]{20}-[a-z0-9]{3}", length=(1, limits.STREAM_ID_CHARACTERS_MAX)),
 }
 _ENTRY = Shape(

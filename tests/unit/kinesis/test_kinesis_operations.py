@@ -179,3 +179,12 @@ def test_members_are_those_of_the_api() -> None:
         shape = model["operations"][operation].get("input", {}).get("shape")
         members = set(model["shapes"][shape]["members"]) if shape else set()
         assert set(operations._INPUTS[operation].members) == members, operation
+
+
+@pytest.mark.timeout(20, method="signal")  # matching lets no other thread run
+@pytest.mark.parametrize("part", [":kinesis:", ":kinesis::123456789012:stream/"])
+def test_long_arn_is_refused_in_linear_time(part: str) -> None:
+    """The model's pattern alone would take minutes, in which nobody else is served; the time-out tells."""
+    text = f"arn:aws{part * 200_000} "
+    with pytest.raises(ValidationException, match=r"at 'streamARN' .* length less than or equal to 2048$"):
+        parse("PutRecord", json.dumps({"Data": "", "StreamARN": text}).encode())

@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from proxy.kinesis.errors import InvalidArgumentException
-from proxy.kinesis.stream_names import is_stream_arn, is_stream_name, resolve_stream, stream_name_of
+from proxy.kinesis.stream_names import (
+    STREAM_ARN_MATCHER,
+    STREAM_ARN_PATTERN,
+    is_stream_arn,
+    is_stream_name,
+    resolve_stream,
+    stream_name_of,
+)
 
 ARN = "arn:aws:kinesis:us-east-1:123456789012:stream/orders"
+ARN_PARTS = ["arn:aws", ":kinesis:", "kinesis:", ":123456789012", ":stream/", ":123456789012:stream/", "a", " ", "\n"]
 
 
 @pytest.mark.parametrize(
@@ -47,6 +59,14 @@ def test_stream_name_has_its_letters_and_length(text: str, valid: bool) -> None:
 def test_stream_arn_has_its_form_and_length(text: str, valid: bool) -> None:  # noqa: FBT001 - a parameter of the case
     """The model's pattern, and at most 2048 characters."""
     assert is_stream_arn(text) is valid
+
+
+@given(st.lists(st.sampled_from(ARN_PARTS), max_size=9).map("".join))
+def test_matcher_of_an_arn_takes_what_the_models_pattern_takes(rest: str) -> None:
+    """It differs in the time that it takes, and in nothing else."""
+    text = f"arn:aws{rest}"
+    matched = re.fullmatch(STREAM_ARN_MATCHER, text, re.ASCII)
+    assert bool(matched) is bool(re.fullmatch(STREAM_ARN_PATTERN, text, re.ASCII))
 
 
 def test_stream_is_named_by_name_or_arn_or_both() -> None:
