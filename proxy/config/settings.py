@@ -117,7 +117,8 @@ class Settings(BaseSettings):
     request_bodies_bytes_max: int = _setting(
         128 * MIB,
         "listen",
-        "Request bodies held at once while they arrive and are answered; more are refused.",
+        "Request bodies held at once while they arrive and are answered, and as much again of large answers while they "
+        "are taken; more are refused.",
         "bytes",
         ge=1 * MIB,
         le=64 * 1024 * MIB,

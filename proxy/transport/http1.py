@@ -257,10 +257,13 @@ class Http1Server(web.Server):
             log.exception("handler_failed")
             reply = Reply(500, b"")
         connection.closing = close = close or connection.retiring or self.exchanges.draining
+        reply = self.exchanges.admit_answer(request, reply)
+        left = partial(self.exchanges.release_answer, reply)
         try:
-            return RawResponse(reply, close=close, written=connection.answered)
+            return RawResponse(reply, close=close, written=connection.answered, left=left)
         except ValueError:
             log.exception("reply_cannot_be_sent")
+            left()
             return RawResponse(Reply(500, b""), close=close, written=connection.answered)
 
     async def _body_of(self, http: web.BaseRequest, connection: Http1Connection) -> bytes:

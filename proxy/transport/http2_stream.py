@@ -53,6 +53,7 @@ class Stream:
 
     __slots__ = (
         "_announced_bytes",
+        "_answer",
         "_exchanges",
         "_held_bytes",
         "_limit_bytes",
@@ -79,6 +80,7 @@ class Stream:
         self._limit_bytes = limit_bytes
         self._pieces: list[bytes] = []
         self._announced_bytes: int | None = None
+        self._answer: Reply | None = None
         self._received_bytes = 0
         self._held_bytes = 0
         self._room: asyncio.Future[None] | None = None
@@ -128,6 +130,7 @@ class Stream:
         if self.gone:
             return
         engine = self._line.engine
+        self._answer = reply = self._exchanges.admit_answer(self.request, reply)
         try:
             headers = headers_of(reply)
         except ValueError:
@@ -202,4 +205,6 @@ class Stream:
     def close(self) -> None:
         """Give back what was taken."""
         self._exchanges.release(self._held_bytes)
+        if self._answer is not None:
+            self._exchanges.release_answer(self._answer)
         self._exchanges.end()

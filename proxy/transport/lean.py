@@ -27,6 +27,7 @@ import structlog
 from proxy.kinesis.http import Reply, Request
 from proxy.transport.exchanges import no_room_reply
 from proxy.transport.head import head_of
+from proxy.transport.limits import KIB
 from proxy.transport.plain import BEGINNING, END_OF_HEAD, HEAD_BYTES_MAX, NO_HEADERS, NO_SHAPE, Headers, names_of
 from proxy.transport.sockets import StuckWatch
 
@@ -42,6 +43,8 @@ log: Final = structlog.get_logger(__name__)
 
 # A body that trickles in would be held as more objects than bytes.
 _PIECES_MAX: Final = 1024
+# An answer so small is not counted: there is one for each connection.
+_SMALL_ANSWER_BYTES: Final = 64 * KIB
 _TIMED_OUT: Final = Reply(408, b"")
 # Ends of a head.
 _KEEP: Final = b"\r\n"
@@ -95,6 +98,7 @@ class LeanConnection(asyncio.Protocol):
         "_exchanges",
         "_held_bytes",
         "_host",
+        "_large_answer",
         "_limits",
         "_lost",
         "_parser",
@@ -130,8 +134,9 @@ class LeanConnection(asyncio.Protocol):
         self._pieces: list[bytes] = []
         self._announced_bytes = 0  # by its head, when that is complete
         self._held_bytes = 0
-        # of the one in progress: itself, whether its answer is made, and what came after it
+        # of the one in progress: itself, its answer if that is large, whether it is made, and what came after it
         self._request: Request | None = None
+        self._large_answer: Reply | None = None
         self._replied = False
         self._early = b""
         self._writing_paused = False
@@ -279,6 +284,8 @@ class LeanConnection(asyncio.Protocol):
             self._ended()
             return
         self._replied = True
+        if len(reply.body) > _SMALL_ANSWER_BYTES and self._request is not None:
+            reply = self._large_answer = self._exchanges.admit_answer(self._request, reply)
         try:
             head = head_of(reply)
         except ValueError:
@@ -300,6 +307,9 @@ class LeanConnection(asyncio.Protocol):
         self.served += 1
         self._exchanges.end()
         self._release()
+        if self._large_answer is not None:
+            self._exchanges.release_answer(self._large_answer)
+            self._large_answer = None
         transport = self._transport
         if self._early and transport is not None and not transport.is_closing():
             early, self._early = self._early, b""

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from aiohttp import HttpVersion11, web
 
 from proxy.transport.head import head_of
+from proxy.transport.limits import KIB
 from proxy.transport.reply import pace_of
 
 if TYPE_CHECKING:
@@ -23,6 +24,10 @@ if TYPE_CHECKING:
     from proxy.kinesis.http import Reply
 
 
+# A larger body is not copied to leave in one piece with its head.
+_JOINED_BYTES_MAX = 64 * KIB
+
+
 class RawResponse(web.StreamResponse):
     """A complete answer, in the form that aiohttp's protocol drives: `prepare`, then `write_eof`.
 
@@ -30,16 +35,26 @@ class RawResponse(web.StreamResponse):
         reply: what to answer.
         close: ask the client to close the connection, and close it.
         written: called when all of it is written.
+        left: called when it is no more to be held in memory, whether its client has taken it or not; a paced one, when
+            it begins.
 
     Raises:
         ValueError: a header cannot be sent.
     """
 
-    def __init__(self, reply: Reply, *, close: bool, written: Callable[[], None] | None = None) -> None:
+    def __init__(
+        self,
+        reply: Reply,
+        *,
+        close: bool,
+        written: Callable[[], None] | None = None,
+        left: Callable[[], None] | None = None,
+    ) -> None:
         super().__init__(status=reply.status)
         self._head = head_of(reply)
         self._reply = reply
         self._written = written
+        self._left = left
         self._paced_body: memoryview | None = None
         if close:
             self.force_close()
@@ -58,9 +73,17 @@ class RawResponse(web.StreamResponse):
         if self._reply.pace_bytes_per_second and body:
             self._paced_body = memoryview(body)
             body = b""
-        await writer.write(b"".join((self._head, connection, b"\r\n", body)))
-        # many small answers to a client that does not read must not pile up
-        await writer.drain()
+        try:
+            if len(body) > _JOINED_BYTES_MAX:
+                await writer.write(b"".join((self._head, connection, b"\r\n")))
+                await writer.write(body)
+            else:
+                await writer.write(b"".join((self._head, connection, b"\r\n", body)))
+            # many small answers to a client that does not read must not pile up
+            await writer.drain()
+        finally:
+            if self._left is not None:
+                self._left()
         if self._written is not None and self._paced_body is None:
             self._written()
         self._writer = writer

@@ -196,7 +196,7 @@ async def _end(server: Server, transport: SwitchingTransport) -> None:
     for _ in range(TURNS):
         await asyncio.sleep(0)
     assert server.exchanges.in_progress == 0
-    assert server.exchanges._bodies_bytes == 0
+    assert (server.exchanges._bodies_bytes, server.exchanges._answers_bytes) == (0, 0)
     assert server.open == 0
 
 

@@ -120,7 +120,7 @@ async def check(case: bytes) -> None:
         await server.exchanges.ended()
     assert server.lost == [connection]
     assert not connection._streams
-    assert server.exchanges._bodies_bytes == 0
+    assert (server.exchanges._bodies_bytes, server.exchanges._answers_bytes) == (0, 0)
     await _check_neighbour(server)
 
 

@@ -269,6 +269,33 @@ def test_bodies_are_bounded_in_sum(run: Run) -> None:
     run(main())
 
 
+def test_large_answers_that_wait_to_be_taken_are_bounded_in_sum(run: Run) -> None:
+    """Those that do not read hold no more of them than there may be; small ones, as a put's, are always given."""
+    large = b"x" * 16 * 2**20  # more than the kernel's buffers take
+
+    async def answer(request: Request) -> Reply:
+        return Reply(200, large if request.body == b"ping" else b"small")
+
+    async def main() -> None:
+        async with serving(answer, bodies_bytes_max=len(large)) as server:
+            async with connected(server) as idle:
+                idle.send(PING)
+                await until(lambda: server._exchanges._answers_bytes == len(large))
+                async with connected(server) as other:
+                    other.send(PING + LAST)
+                    answers = await other.read_to_end()
+                    assert answers.startswith(b"HTTP/1.1 400 ")
+                    assert b"ProvisionedThroughputExceededException" in answers
+                    assert answers.endswith(b"small")
+            await until(lambda: server._exchanges._answers_bytes == 0)
+            async with connected(server) as other:
+                other.send(PING + LAST)
+                assert large in await other.read_to_end()
+            await until(lambda: server._exchanges._answers_bytes == 0)
+
+    run(main())
+
+
 def test_connection_in_its_old_age_is_asked_to_go(run: Run) -> None:
     """With its next answer, less a share of jitter before its time; a younger one is not."""
 

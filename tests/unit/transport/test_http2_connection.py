@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from h2.errors import ErrorCodes
-from h2.events import DataReceived, PingAckReceived, StreamReset
+from h2.events import DataReceived, PingAckReceived, ResponseReceived, StreamReset
 from hyperframe.frame import ContinuationFrame, DataFrame, GoAwayFrame, HeadersFrame, RstStreamFrame, SettingsFrame
 from structlog.testing import capture_logs
 
@@ -722,6 +722,34 @@ def test_answer_that_is_not_taken_in_time_is_given_up(run: Run) -> None:
                 await client.answer(stream_id)
             assert (await client.ask()).status == 200
             assert server.requests_in_progress == 0
+
+    run(main())
+
+
+def test_large_answers_that_wait_to_be_taken_are_bounded_in_sum(run: Run) -> None:
+    """A client that gives no room holds no more of them than there may be; small ones, as a put's, are always given."""
+    size_bytes = 300_000
+
+    async def answer(request: Request) -> Reply:
+        return Reply(200, b"x" * (size_bytes if request.body == b"large" else 1000))
+
+    async def main() -> None:
+        async with serving(answer, bodies_bytes_max=size_bytes) as server:
+            async with speaking_http2(server, window_bytes=10) as client:
+
+                async def status_of(body: bytes) -> int:
+                    stream_id = client.request(body)
+                    event = await client.wait_for(
+                        lambda event: isinstance(event, ResponseReceived) and event.stream_id == stream_id
+                    )
+                    assert isinstance(event, ResponseReceived)
+                    return int({str(name): value for name, value in event.headers}[":status"])
+
+                assert [await status_of(body) for body in (b"large", b"large", b"small")] == [200, 400, 200]
+            await until(lambda: server._exchanges._answers_bytes == 0)
+            async with speaking_http2(server) as client:
+                assert len((await client.ask(b"large")).body) == size_bytes
+            await until(lambda: server._exchanges._answers_bytes == 0)
 
     run(main())
 

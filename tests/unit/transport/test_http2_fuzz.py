@@ -143,7 +143,7 @@ async def play(pieces: Sequence[bytes], dice: random.Random) -> None:
     for _ in range(20):
         await asyncio.sleep(0)
     assert lost == [connection]
-    assert (exchanges.in_progress, exchanges._bodies_bytes) == (0, 0)
+    assert (exchanges.in_progress, exchanges._bodies_bytes, exchanges._answers_bytes) == (0, 0, 0)
 
 
 def cut(data: bytes, dice: random.Random) -> list[bytes]:

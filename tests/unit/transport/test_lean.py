@@ -277,6 +277,21 @@ def test_client_that_leaves_without_taking_its_answer_is_told_of() -> None:
     assert bench.exchanges.in_progress == 0
 
 
+def test_large_answer_counts_until_it_is_taken() -> None:
+    """An error that repeats what was wrong can be large; where too much waits to be taken, it is another."""
+    large = Reply(400, b"x" * 300_000)
+    for others, given in ((0, large.body), (1_000, b"ProvisionedThroughputExceededException")):
+        bench = Bench(replace(LIMITS, bodies_bytes_max=1_000))
+        bench.exchanges.admit_answer(Request("POST", "/", {}, b""), Reply(200, b"x" * others))
+        bench.send(PLAIN)
+        bench.connection.pause_writing()
+        bench.deliver[0](large)
+        assert given in bench.transport.written
+        assert bench.exchanges._answers_bytes > others
+        bench.connection.resume_writing()
+        assert bench.exchanges._answers_bytes == others
+
+
 @pytest.mark.parametrize("by", ["drain", "age"])
 def test_last_answer_closes_the_connection(by: str) -> None:
     """While draining, and when the connection has had its time; the next request is for aiohttp's side."""
