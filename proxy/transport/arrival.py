@@ -103,7 +103,8 @@ class Arrival(asyncio.Protocol):
                     self._context,
                     server_side=True,
                     ssl_handshake_timeout=limits.header_seconds,
-                    ssl_shutdown_timeout=limits.linger_seconds,
+                    # in which the last answer's end is taken, too
+                    ssl_shutdown_timeout=limits.closing_seconds,
                 )
             )
 

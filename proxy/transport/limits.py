@@ -48,6 +48,11 @@ class HttpLimits:
     linger_seconds: float = 1
 
     @property
+    def closing_seconds(self) -> float:
+        """How long a client may take the rest of a last answer, when its connection is being closed."""
+        return self.linger_seconds + self.header_seconds
+
+    @property
     def sweep_seconds(self) -> float:
         """How often connections are looked at for what took too long."""
         timeouts = [self.header_seconds, self.body_seconds, self.idle_seconds, self.age_seconds]

@@ -36,7 +36,7 @@ class StuckWatch:
         if not writable:
             patience = self._limits.body_seconds
         elif transport.is_closing():
-            patience = self._limits.linger_seconds + self._limits.header_seconds
+            patience = self._limits.closing_seconds
         else:
             self._since = 0.0
             return False

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 from structlog.testing import capture_logs
 
+from proxy.kinesis.http import Reply, Request
 from proxy.transport.arrival import PREFACE
 from proxy.transport.tls import ServerTls, TlsError, TlsFiles
 from tests.unit.transport.transport_clients import Http2Client, RawClient, connected, serving, until
@@ -93,6 +94,32 @@ def test_server_says_its_settings_as_soon_as_http2_is_agreed_on(run: Run) -> Non
     async def main() -> None:
         async with serving(tls=server_tls()) as server, connected(server, client_context("h2")) as raw:
             assert (await raw.reader.readexactly(9))[3] == 4
+
+    run(main())
+
+
+def test_last_answer_may_be_taken_slowly(run: Run) -> None:
+    """What of it waits in our memory when the connection is closed has the time that it has without TLS."""
+    large = b"x" * 16 * 2**20  # more than the kernel's buffers take
+    last = PING.replace(b"Host", b"Connection: close\r\nHost")
+
+    async def answer(request: Request) -> Reply:
+        del request
+        return Reply(200, large)
+
+    async def main() -> None:
+        async with (
+            serving(answer, tls=server_tls(), linger_seconds=0.01) as server,
+            connected(server, client_context()) as client,
+        ):
+            client.send(last)
+            received = await client.reader.read(65_536)
+            (connection,) = server._connections
+            while not connection._own_transport.is_closing():  # type: ignore[attr-defined]
+                received += await client.reader.read(65_536)
+            await asyncio.sleep(0.2)
+            received += await client.read_to_end()
+            assert received.endswith(b"\r\n\r\n" + large)
 
     run(main())
 
