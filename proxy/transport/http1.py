@@ -25,7 +25,7 @@ from aiohttp.web_protocol import RequestHandler
 
 from proxy.kinesis.http import AbortConnection, Reply, Request
 from proxy.transport.exchanges import no_room_reply, too_large_reply
-from proxy.transport.response import RawResponse
+from proxy.transport.response import RawResponse, let_go
 from proxy.transport.sockets import StuckWatch, reset
 
 if TYPE_CHECKING:
@@ -66,6 +66,7 @@ class Http1Connection(RequestHandler):
         "_slow_since",
         "_stuck",
         "_unfinished_after",
+        "_unreadable",
         "closing",
         "faulty",
         "held_bytes",
@@ -87,6 +88,7 @@ class Http1Connection(RequestHandler):
         self._unfinished_after = 0
         self._header_bytes = 0
         self._slow_since = 0.0
+        self._unreadable = False
         self._retires_at = retires_at
         # the next answer is to be the last; the last answer has been made
         self.retiring = False
@@ -116,7 +118,12 @@ class Http1Connection(RequestHandler):
 
     def data_received(self, data: bytes) -> None:
         """Take bytes, and look at those that leave a head unfinished between two requests."""
+        if self._unreadable:
+            return  # aiohttp would queue an error for each piece, which repeats what it is about
         _receive(self, data)
+        if self._messages and (error := getattr(self._messages[-1][0], "exc", None)) is not None:
+            self._unreadable = True
+            let_go(error)
         if self._request_count == self.served and not self.closing:
             self._leave_unfinished(len(data))
 
@@ -247,11 +254,13 @@ class Http1Server(web.Server):
             reply, close = Reply(500, b""), True
         except TimeoutError:
             reply, close = Reply(408, b""), True
-        except (_MalformedError, web.RequestPayloadError):
+        except (_MalformedError, web.RequestPayloadError) as error:
+            let_go(error)
             self.exchanges.malformed += 1
             reply, close = Reply(400, b""), True
-        except ConnectionError:
+        except ConnectionError as error:
             # its sender left
+            let_go(error)
             reply, close = Reply(400, b""), True
         except Exception:
             log.exception("handler_failed")

@@ -28,6 +28,15 @@ if TYPE_CHECKING:
 _JOINED_BYTES_MAX = 64 * KIB
 
 
+def let_go(error: BaseException) -> None:
+    """Make an error forget where it was raised.
+
+    aiohttp keeps errors in what they were raised from. By their tracebacks they would keep what stood there, a whole
+    body or what was read of it, until the garbage collector looks for cycles, and that may be long.
+    """
+    error.__traceback__ = None
+
+
 class RawResponse(web.StreamResponse):
     """A complete answer, in the form that aiohttp's protocol drives: `prepare`, then `write_eof`.
 
@@ -81,6 +90,9 @@ class RawResponse(web.StreamResponse):
                 await writer.write(b"".join((self._head, connection, b"\r\n", body)))
             # many small answers to a client that does not read must not pile up
             await writer.drain()
+        except ConnectionError as error:
+            let_go(error)
+            raise
         finally:
             if self._left is not None:
                 self._left()

@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import http.client
 import io
+import tracemalloc
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 from structlog.testing import capture_logs
 
 from proxy.kinesis.http import Reply, Request
+from proxy.transport.exchanges import Exchanges
+from proxy.transport.http1 import Http1Server
+from proxy.transport.limits import HttpLimits
+from tests.fuzz.http1_bytes import SwitchingTransport
 from tests.unit.transport.transport_clients import connected, echo, serving, until
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from proxy.transport.server import HttpServer
     from tests.unit.transport.transport_clients import Run
 
 HEAD = b"POST / HTTP/1.1\r\nHost: x\r\n"
@@ -294,6 +304,83 @@ def test_large_answers_that_wait_to_be_taken_are_bounded_in_sum(run: Run) -> Non
             await until(lambda: server._exchanges._answers_bytes == 0)
 
     run(main())
+
+
+@contextmanager
+def no_more_is_held(than_bytes: int) -> Iterator[None]:
+    """Check what a block leaves in memory before the garbage collector has looked for cycles."""
+    gc.collect()
+    gc.disable()
+    tracemalloc.start()
+    try:
+        yield
+        assert tracemalloc.get_traced_memory()[0] < than_bytes
+    finally:
+        tracemalloc.stop()
+        gc.enable()
+
+
+@pytest.mark.parametrize(
+    "framing", [b"Content-Length: 5000000\r\n\r\n", b"Transfer-Encoding: chunked\r\n\r\n4c4b40\r\n"]
+)
+def test_body_of_a_client_that_left_is_not_kept(run: Run, framing: bytes) -> None:
+    """Neither by the error that tells of its end, nor by what is told."""
+    arrived = 4 * 2**20
+
+    async def main() -> None:
+        async with serving(request_bytes_max=2 * arrived) as server:
+            await leave_in_the_middle(server)
+            with no_more_is_held(arrived // 2):
+                await leave_in_the_middle(server)
+
+    async def leave_in_the_middle(server: HttpServer) -> None:
+        async with connected(server) as client:
+            client.send(HEAD + framing + b"x" * arrived)
+            await until(lambda: server._exchanges._bodies_bytes == arrived)
+        await until(lambda: server.requests_in_progress + server.connections == 0)
+
+    run(main())
+
+
+def test_answer_that_its_client_does_not_wait_for_is_not_kept(run: Run) -> None:
+    """Nor what it was made of."""
+    size_bytes = 16 * 2**20  # more than the kernel's buffers take
+
+    async def answer(request: Request) -> Reply:
+        del request
+        return Reply(200, bytes(size_bytes))
+
+    async def main() -> None:
+        async with serving(answer) as server:
+            await leave_in_the_middle(server)
+            with no_more_is_held(size_bytes // 2):
+                await leave_in_the_middle(server)
+
+    async def leave_in_the_middle(server: HttpServer) -> None:
+        async with connected(server) as client:
+            client.send(PING)
+            await until(lambda: server._exchanges._answers_bytes == size_bytes)
+        await until(lambda: server._exchanges._answers_bytes + server.connections == 0)
+
+    run(main())
+
+
+@pytest.mark.parametrize("beginning", [b"", PING])
+def test_what_follows_a_refusal_is_not_kept(beginning: bytes) -> None:
+    """Neither at once nor while the refusal waits for other answers."""
+    piece_bytes = 2**20
+
+    async def main() -> None:
+        limits = HttpLimits(request_bytes_max=1000)
+        connection = Http1Server(Exchanges(echo, limits), limits, lambda _: None).connection(float("inf"))
+        connection.connection_made(SwitchingTransport())  # type: ignore[arg-type]  # all of it that is used
+        with no_more_is_held(2 * piece_bytes):
+            connection.data_received(beginning + b"garbage\r\n\r\n")
+            for _ in range(8):
+                connection.data_received(bytes(piece_bytes))
+            connection.connection_lost(None)
+
+    asyncio.run(main())
 
 
 def test_connection_in_its_old_age_is_asked_to_go(run: Run) -> None:
