@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import ssl
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
@@ -258,8 +259,8 @@ class Http1Server(web.Server):
             let_go(error)
             self.exchanges.malformed += 1
             reply, close = Reply(400, b""), True
-        except ConnectionError as error:
-            # its sender left
+        except (ConnectionError, ssl.SSLError) as error:
+            # its sender left, or its TLS is broken
             let_go(error)
             reply, close = Reply(400, b""), True
         except Exception:

@@ -124,6 +124,21 @@ def test_last_answer_may_be_taken_slowly(run: Run) -> None:
     run(main())
 
 
+def test_client_whose_tls_breaks_amid_its_body_leaves_nothing(run: Run) -> None:
+    """No request in progress, no connection, no log."""
+
+    async def main() -> None:
+        async with serving(tls=server_tls()) as server, connected(server, client_context()) as client:
+            client.send(PING[:-1])
+            await until(lambda: server.requests_in_progress > 0)
+            os.write(client.writer.get_extra_info("socket").fileno(), b"\x17\x03\x03\x00\x20" + b"x" * 32)
+            await until(lambda: server.requests_in_progress + server.connections == 0)
+
+    with capture_logs() as logs:
+        run(main())
+    assert not logs
+
+
 def test_tls_before_1_2_is_refused(run: Run) -> None:
     """By the server, whatever the client would take."""
     context = client_context()
