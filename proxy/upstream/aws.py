@@ -198,14 +198,14 @@ class AwsUpstream:
     async def forward(self, operation: str, request: Request) -> Reply:
         """Send an operation upstream, body and content type untouched, signed anew; return the service's reply.
 
-        An error that is not written as Kinesis writes it, as a load balancer's, is written anew for the caller.
+        An error that is not written as Kinesis writes it, as a load balancer's, is written anew for the caller; so is a
+        success, as a login page is one, of which SDKs would make an operation's output.
 
         The operation is the one that was checked, not the request's header read once more.
         It goes to the regional endpoint: which account's endpoint an SDK would choose stands in the body, unread.
         """
         if self._forwards_in_flight >= self._settings.forwards_in_flight_max:
             return error_reply(request, LimitExceededException("Too many requests are being forwarded."))
-        parts = self._started()
         content_type = request.headers.get("Content-Type", "")
         if not (content_type and content_type.isascii() and content_type.isprintable()):
             # upstream may sign such text otherwise than we do, and doubt our credentials
@@ -214,7 +214,7 @@ class AwsUpstream:
         try:
             reply = await self._counted(
                 FORWARD,
-                parts.forwards.post(parts.endpoints.regional, TARGET_PREFIX + operation, content_type, request.body),
+                self._post_forward(operation, content_type, request.body),
             )
         finally:
             self._forwards_in_flight -= 1
@@ -230,6 +230,14 @@ class AwsUpstream:
         if REQUEST_ID.lower() not in map(str.lower, headers):
             headers[REQUEST_ID] = new_request_id()
         return Reply(reply.status, reply.body, headers)
+
+    async def _post_forward(self, operation: str, content_type: str, body: bytes) -> HttpReply | Failure:
+        """Post a request that is forwarded, and return its reply unless that is a success of another service."""
+        parts = self._started()
+        reply = await parts.forwards.post(parts.endpoints.regional, TARGET_PREFIX + operation, content_type, body)
+        if isinstance(reply, HttpReply) and reply.failure is None and not _is_output(reply):
+            return malformed(reply.status, f"not a response of {operation}")
+        return reply
 
     def _report_forward(self, operation: str, failure: Failure, request_id: str) -> None:
         """Log that a forward failed, the first of its kind at once and then now and again."""
@@ -317,8 +325,13 @@ def _is_kept(header: str) -> bool:
 
 
 def _is_readable(reply: HttpReply) -> bool:
-    """Return whether an error is in a format that SDKs can read."""
+    """Return whether a reply says that it is in a format which SDKs can read."""
     return reply.headers.get("Content-Type", "").partition(";")[0].strip().lower() in ERROR_CONTENT_TYPES
+
+
+def _is_output(reply: HttpReply) -> bool:
+    """Return whether a success can be an operation's; servers in Kinesis's place name what they write as they like."""
+    return not reply.body or _is_readable(reply) or reply.body.lstrip().startswith(b"{")
 
 
 def _written_anew(request: Request, reply: HttpReply, failure: Failure) -> Reply:

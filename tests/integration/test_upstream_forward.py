@@ -152,6 +152,37 @@ async def test_error_that_is_not_in_a_format_of_kinesis_is_written_anew(status: 
     assert told["request_id"] == answer.headers["x-amzn-RequestId"]
 
 
+async def test_success_that_is_not_kinesiss_is_an_internal_failure() -> None:
+    """Of a login page boto3 makes an output without members: a stream made, a record put."""
+    with capture_logs() as logs:
+        async with (
+            FaultServer(reply(200, HTML, {"Content-Type": "text/html"})) as server,
+            opened(server.url) as upstream,
+        ):
+            answer = await upstream.forward("PutRecord", request())
+            assert upstream.counters.requests[FORWARD, Outcome.UNKNOWN] == 1
+    assert answer.status == 500
+    assert json.loads(answer.body) == {"__type": "InternalFailure", "message": "not a response of PutRecord"}
+    assert [entry["code"] for entry in logs if entry["event"] == "forward_failed"] == ["MalformedResponse"]
+
+
+@pytest.mark.parametrize(
+    ("body", "headers"),
+    [
+        (b"", {}),
+        (b"", {"Content-Type": "text/html"}),
+        (b' {"StreamNames":[]}', {"Content-Type": "text/html; charset=utf-8"}),
+        (b"{}", {}),
+        (b"\xa0", {"Content-Type": "application/x-amz-cbor-1.1"}),
+    ],
+)
+async def test_success_is_passed_on_whatever_it_is_called(body: bytes, headers: dict[str, str]) -> None:
+    """Not all servers in Kinesis's place name JSON so, or write an output that has no members."""
+    async with FaultServer(reply(200, body, headers)) as server, opened(server.url) as upstream:
+        answer = await upstream.forward("ListStreams", request())
+    assert (answer.status, answer.body) == (200, body)
+
+
 async def test_error_is_written_anew_in_the_callers_own_format() -> None:
     """Who speaks CBOR reads CBOR."""
     async with (
