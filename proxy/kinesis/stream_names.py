@@ -30,16 +30,25 @@ _stream_name = re.compile(STREAM_NAME_PATTERN)
 _stream_arn = re.compile(STREAM_ARN_MATCHER, re.ASCII)
 
 
-@lru_cache(maxsize=1024)
 def is_stream_name(text: str) -> bool:
     """Tell whether the text satisfies every constraint on StreamName."""
-    return len(text) <= STREAM_NAME_CHARACTERS_MAX and _stream_name.fullmatch(text) is not None
+    return len(text) <= STREAM_NAME_CHARACTERS_MAX and _matches_stream_name(text)
+
+
+def is_stream_arn(text: str) -> bool:
+    """Tell whether the text satisfies every constraint on StreamARN."""
+    return len(text) <= STREAM_ARN_CHARACTERS_MAX and _matches_stream_arn(text)
+
+
+# They remember texts, so these must be short.
+@lru_cache(maxsize=1024)
+def _matches_stream_name(text: str) -> bool:
+    return _stream_name.fullmatch(text) is not None
 
 
 @lru_cache(maxsize=1024)
-def is_stream_arn(text: str) -> bool:
-    """Tell whether the text satisfies every constraint on StreamARN."""
-    return len(text) <= STREAM_ARN_CHARACTERS_MAX and _stream_arn.fullmatch(text) is not None
+def _matches_stream_arn(text: str) -> bool:
+    return _stream_arn.fullmatch(text) is not None
 
 
 def resolve_stream(stream_name: str | None, stream_arn: str | None) -> str:

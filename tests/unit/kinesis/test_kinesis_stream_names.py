@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import sys
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
@@ -17,6 +19,9 @@ from proxy.kinesis.stream_names import (
     resolve_stream,
     stream_name_of,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 ARN = "arn:aws:kinesis:us-east-1:123456789012:stream/orders"
 ARN_PARTS = ["arn:aws", ":kinesis:", "kinesis:", ":123456789012", ":stream/", ":123456789012:stream/", "a", " ", "\n"]
@@ -59,6 +64,15 @@ def test_stream_name_has_its_letters_and_length(text: str, valid: bool) -> None:
 def test_stream_arn_has_its_form_and_length(text: str, valid: bool) -> None:  # noqa: FBT001 - a parameter of the case
     """The model's pattern, and at most 2048 characters."""
     assert is_stream_arn(text) is valid
+
+
+@pytest.mark.parametrize("check", [is_stream_name, is_stream_arn])
+def test_text_that_is_too_long_is_not_remembered(check: Callable[[str], bool]) -> None:
+    """It can have the size of a body."""
+    text = "a" * 2049
+    held = sys.getrefcount(text)
+    assert not check(text)
+    assert sys.getrefcount(text) == held
 
 
 @given(st.lists(st.sampled_from(ARN_PARTS), max_size=9).map("".join))
