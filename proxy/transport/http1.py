@@ -292,7 +292,8 @@ class Http1Server(web.Server):
             return content.read_nowait()
         if (http.content_length or 0) > 2 * limit_bytes:
             raise _BodyRefusedError(partial(too_large_reply, limit_bytes=limit_bytes), read=False)
-        if http.headers.get("Expect", "").lower() == "100-continue":
+        # whoever speaks 1.0 would take it for the answer
+        if http.version == HttpVersion11 and http.headers.get("Expect", "").lower() == "100-continue":
             await http.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         received_bytes = 0
         pieces = []

@@ -171,6 +171,18 @@ def test_expectation_of_continue_is_met_at_once(run: Run) -> None:
     run(main())
 
 
+def test_expectation_in_http_1_0_is_passed_over(run: Run) -> None:
+    """It has come through an intermediary that takes the first answer for the only one."""
+
+    async def main() -> None:
+        async with serving() as server, connected(server) as client:
+            client.send(HEAD.replace(b"1.1", b"1.0") + b"Expect: 100-continue\r\nContent-Length: 4\r\n\r\n")
+            await until(lambda: server.requests_in_progress == 1)
+            assert (await client.ask(b"ping"))[::2] == (200, b"POST / ping")
+
+    run(main())
+
+
 def test_head_is_answered_without_a_body(run: Run) -> None:
     """But with the body's length."""
 
