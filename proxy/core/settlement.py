@@ -166,7 +166,7 @@ class Settlement:
             result = results[index]
             lane = lane_of_flight(record)
             shard_id, sequence_number = result.shard_id, result.sequence_number
-            if shard_id is not None and sequence_number is not None:
+            if shard_id and sequence_number and not result.error_code:
                 self._acknowledge(record, shard_id, sequence_number, answer.encryption_type)
                 if lane is not lane_before:  # those of a lane come together, most of them taken
                     tails[lane] = 0
@@ -323,7 +323,7 @@ def _inversions(batch: Batch, answer: Answer) -> int:
     passed: set[KeyQueue] = set()
     inversions = 0
     for record, result in zip(reversed(batch.records), reversed(answer.results), strict=True):
-        if result.sequence_number is not None:
+        if result.sequence_number and not result.error_code:
             passed.add(queue_of(record))
         elif record.state is _IN_FLIGHT and queue_of(record) in passed and verdict_of(result.error_code or "").retry:
             inversions += 1

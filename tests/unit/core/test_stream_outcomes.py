@@ -63,7 +63,10 @@ def test_wrong_result_count_is_retried_and_acknowledges_nothing(count: int) -> N
     assert bench.poll_one(SECOND).records == records
 
 
-@pytest.mark.parametrize("result", [PutResult(), PutResult(shard_id="s"), PutResult(sequence_number="1")])
+@pytest.mark.parametrize(
+    "result",
+    [PutResult(), PutResult(shard_id="s"), PutResult(sequence_number="1"), PutResult("", "", ""), PutResult("s", "")],
+)
 def test_a_result_that_says_neither_success_nor_error_is_retried(result: PutResult) -> None:
     """Half an acknowledgement is none."""
     bench = Bench()
@@ -72,6 +75,25 @@ def test_a_result_that_says_neither_success_nor_error_is_retried(result: PutResu
     assert record.state is State.QUEUED
     assert bench.stream.counters.record_errors == {"MalformedResponse": 1}
     assert bench.poll_one(SECOND).records == [record]
+
+
+def test_a_result_that_names_a_place_and_an_error_is_the_error() -> None:
+    """Every SDK takes an entry with an error code for a failure, whatever else stands in it."""
+    bench = Bench()
+    throttled, refused = bench.put("a", "b")
+    place = (shard_id_of(0), "42")
+    bench.answer(bench.poll_one(), PutResult(*place, THROTTLED), PutResult(*place, "KMSDisabledException"))
+    assert (throttled.state, refused.state) == (State.QUEUED, State.REFUSED)
+    assert bench.stream.counters.record_errors == {THROTTLED: 1, "KMSDisabledException": 1}
+    assert bench.poll_one(SECOND).records == [throttled]
+
+
+def test_an_error_code_without_a_character_is_none() -> None:
+    """So some servers write that there was no error."""
+    bench = Bench()
+    (record,) = bench.put("a")
+    bench.answer(bench.poll_one(), PutResult(shard_id_of(0), "42", "", ""))
+    assert record.state is State.ACKNOWLEDGED
 
 
 def test_an_unknown_error_code_of_a_record_does_not_strand_its_queue() -> None:
