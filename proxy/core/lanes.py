@@ -4,7 +4,8 @@
     shard map        a lane a shard; a hash key in a gap of the map uses the careful lane
     AUTO stream      one lane with the capacity of all open shards (the service ignores keys: nothing to predict)
 
-A lane outlives a new map if its shard is still open: tokens, backoff and debts stay true.
+A lane outlives a new map if its shard is still open: tokens, backoff and debts stay true. So does the careful lane, as
+long as it stands for one shard, or for all.
 """
 
 from __future__ import annotations
@@ -105,7 +106,10 @@ class Lanes:
         """
         self.provisional = False
         self._shard_ids = frozenset(shard.shard_id for shard in shards)
-        self._auto_distribution = auto_shards > 0
+        if self._auto_distribution != (auto_shards > 0):
+            self._auto_distribution = not self._auto_distribution
+            # what all shards together owed, or had to spare, is not for the one that it stands for now
+            self._careful = self._make(None, now_ns)
         limits = self._limits
         careful = self._careful
         careful.shards = auto_shards or 1

@@ -113,6 +113,16 @@ def test_the_careful_lane_has_the_capacity_of_one_shard_again_when_keys_count_ag
     assert lanes.lane_of(0).limit.records.rate_per_second == 1000
 
 
+def test_what_all_shards_together_owe_is_not_for_one_of_them_to_pay_when_keys_count_again() -> None:
+    """Else the one that stands for a hundred would be closed for as many seconds."""
+    lanes = lanes_of()
+    lanes.learn((), 0, auto_shards=100)
+    for _ in range(50_000):
+        lanes.lane_of(0).limit.take(10, SECOND)
+    lanes.learn((), SECOND, auto_shards=0)
+    assert lanes.lane_of(0).ready_at_ns(10) == SECOND + MS
+
+
 def test_the_lane_of_a_stream_that_ignores_keys_keeps_its_backoff_over_a_new_map() -> None:
     """Debts and backoff stay true as for any lane that goes on serving."""
     lanes = lanes_of()
