@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING
 from proxy.core import verdicts
 from proxy.core.admission import Admission, Door, HeldBack
 from proxy.core.backoff import Backoff
-from proxy.core.batch import Answer, Batch
+from proxy.core.batch import Answer, Batch, Failure
 from proxy.core.fetch import Fetch
 from proxy.core.gate import Gate
 from proxy.core.hot_keys import HotKeys
@@ -34,6 +34,7 @@ from proxy.core.observed_shards import ObservedShards
 from proxy.core.queues import Queues, queue_of
 from proxy.core.record import State
 from proxy.core.settlement import Settlement
+from proxy.core.verdicts import Scope, verdict_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -255,6 +256,13 @@ class Stream:
         """Take in what came back for a batch that `poll` handed out."""
         self._gate.returned(batch.sent_at_ns, now_ns, answered=isinstance(reply, Answer))
         self._settlement.completed(batch, reply, now_ns)
+        if (
+            isinstance(reply, Failure)
+            and not batch.ordered
+            and verdict_of(reply.code, reply.status).scope is Scope.RECORD
+        ):
+            # a record can be too large, or lack a partition key, since the stream was changed
+            self._summary_fetch.want_younger(self._limits.summary_age_refusing_ns, now_ns)
         observed = self._settlement.observed
         if observed is not None and observed.changed and now_ns >= self._observed_at_ns + self._limits.fetch_age_min_ns:
             self._observed_at_ns = now_ns

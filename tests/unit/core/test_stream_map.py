@@ -423,6 +423,33 @@ def test_a_new_map_puts_the_summary_in_doubt() -> None:
     assert bench.summary_fetches == fetches + 1
 
 
+def test_a_request_refused_for_a_record_puts_the_summary_in_doubt() -> None:
+    """The stream may take less than it did; but its summary is not asked for twice in five seconds."""
+    bench = Bench(random=0)
+    bench.stream.learn_summary(StreamSummary("arn", 1), 0)
+    bench.now_ns = 5 * SECOND
+    bench.put("a", "b")
+    bench.fail(bench.poll_one(), "InvalidArgumentException")
+    halves = bench.poll()
+    assert bench.summary_fetches == 0
+    bench.now_ns += 1
+    for half in halves:
+        bench.fail(half, "InvalidArgumentException")
+    bench.poll()
+    assert bench.summary_fetches == 1
+
+
+def test_a_refused_sequence_number_says_nothing_of_the_stream() -> None:
+    """It is its caller's own."""
+    bench = Bench(random=0)
+    bench.stream.learn_summary(StreamSummary("arn", 1), 0)
+    bench.now_ns = 10 * SECOND
+    bench.put("a", sequence_number_for_ordering="1")
+    bench.fail(bench.poll_one(), "InvalidArgumentException")
+    bench.poll()
+    assert bench.summary_fetches == 0
+
+
 def test_a_stream_that_was_made_again_with_keys_keeps_their_order_within_two_minutes() -> None:
     """As many shards of the same names as the one before, which ignored keys: no answer tells that it is another."""
     bench = Bench(unlimited(), random=0.0)
