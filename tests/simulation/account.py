@@ -17,7 +17,7 @@ from proxy.core.verdicts import Scope, verdict_of
 from tests.simulation.meter import Meter
 from tests.simulation.order import Order
 from tests.simulation.promises import Rule
-from tests.simulation.service import GUILTY_DATA
+from tests.simulation.service import GUILTY_DATA, INVALID_ARGUMENT
 from tests.simulation.taken import Taken
 
 if TYPE_CHECKING:
@@ -54,6 +54,7 @@ class Account:
         self._promises = world.promises
         self._trace = world.trace
         self._clock = world.clock
+        self._standstills = world.standstills
         self._name = name
         self._open_changed = open_changed
         self._taken: dict[int, Taken] = {}  # by id of the record, which is kept alive by it
@@ -94,12 +95,18 @@ class Account:
 
         record.on_outcome = outcome
 
-    def took(self, stream_name: str, records: Sequence[Record], rejected: int) -> None:
-        """Note those records of a call that were accepted, in this order, and check that the others may say so."""
+    def took(self, stream_name: str, records: Sequence[Record], rejected: int, *, kept: bool) -> None:
+        """Note those records of a call that were accepted, in this order, and check that the others may say so.
+
+        Args:
+            stream_name: of the stream.
+            records: of the call.
+            rejected: how many of them, as the proxy says.
+            kept: whether it keeps the order of keys in that stream now.
+        """
         self._calls += 1
         passed_over: set[str] = set()
         accepted = 0
-        ordered = self.order.of(stream_name) is not Ordering.NONE
         for record in records:
             if record.state is State.REJECTED:
                 passed_over.add(record.partition_key)
@@ -107,17 +114,20 @@ class Account:
                     raise self._promises.note(Rule.ANSWER, f"{record.data[:24]} is rejected without an error")
                 self._trace.counts[f"rejected {record.error_code}"] += 1
                 continue
-            if ordered and record.partition_key in passed_over:
+            if kept and record.partition_key in passed_over:
                 raise self._promises.note(Rule.ORDER, f"{record.data[:24]} is taken, an older one of its key was not")
             self._check_not_joined(record)
             accepted += 1
             self.accepted += 1
-            taken = Taken(record, self._name, stream_name, self.accepted, self._calls)
+            taken = Taken(record, self._name, stream_name, self.accepted, self._calls, kept)
             taken.invocation_id = self.invocation_ids.get(record.data)
             self._taken[id(record)] = self._by_data[record.data] = taken
             self._waiting.append(taken)
         if len(records) - accepted != rejected:
             raise self._promises.note(Rule.ANSWER, f"{rejected} rejected of {len(records)}, {accepted} accepted")
+        stream = self._service.streams[stream_name]
+        if accepted and not (kept or stream.was_auto or stream.shape.ordering is Ordering.NONE):
+            raise self._promises.note(Rule.ORDER, f"{self._name} keeps no order in {stream_name}")
         if accepted:
             self.open_by_stream[stream_name] += accepted
             self._open_changed(accepted)
@@ -187,7 +197,8 @@ class Account:
         self.batches[batch] = None
         for record in batch.records:
             taken = self._taken[id(record)]
-            flying[record.partition_key] += 1
+            if taken.kept:
+                flying[record.partition_key] += 1
             taken.in_flight += 1
             taken.batches.append(batch)
             if taken.outcome is not None:
@@ -207,10 +218,12 @@ class Account:
         del self.batches[batch]
         flying = self.flying[batch.stream_name]
         for record in batch.records:
-            self._taken[id(record)].in_flight -= 1
-            flying[record.partition_key] -= 1
-            if not flying[record.partition_key]:
-                del flying[record.partition_key]
+            taken = self._taken[id(record)]
+            taken.in_flight -= 1
+            if taken.kept:
+                flying[record.partition_key] -= 1
+                if not flying[record.partition_key]:
+                    del flying[record.partition_key]
 
     def written(self, record: Record) -> None:
         """Check a record that the service writes at this instant."""
@@ -263,9 +276,14 @@ class Account:
         self.order.acknowledged(taken)
 
     def _refused(self, taken: Taken) -> None:
-        code = taken.record.error_code
-        guilty = taken.record.data.startswith(GUILTY_DATA)
-        if code not in taken.refusals or (code == "ValidationException" and not guilty):
+        record, stream = taken.record, self._service.streams[taken.stream_name]
+        code = record.error_code
+        guilty = {
+            "ValidationException": record.data.startswith(GUILTY_DATA),
+            INVALID_ARGUMENT: record.size_bytes > stream.record_bytes_least
+            or record.sequence_number_for_ordering is not None,
+        }
+        if code not in taken.refusals or not guilty.get(code, True):
             raise self._promises.note(Rule.CAUSE, f"{taken} is refused by {code}")
 
     def _expired(self, taken: Taken, now_ns: int) -> None:
@@ -291,7 +309,7 @@ class Account:
     def _latest_ns(self, taken: Taken) -> int:
         """Return the instant by which a record must have its outcome."""
         deadline_at_ns = taken.record.received_at_ns + self._scenario.limits.delivery_timeout_ns
-        return deadline_at_ns + TIMER_GRACE_NS
+        return deadline_at_ns + TIMER_GRACE_NS + self._standstills.since_ns(deadline_at_ns)
 
     def _meter(self, record: Record, now_ns: int) -> None:
         """Check a record against what its lane may be sent by the configured rate."""
@@ -311,4 +329,4 @@ class Account:
     def _shards_of_careful(self, record: Record) -> int:
         stream = self._service.streams[self._taken[id(record)].stream_name]
         counts = [len(stream.topology.open), *map(len, stream.topology.older)]
-        return max(counts) if stream.shape.auto else 1
+        return max(counts) if stream.was_auto else 1

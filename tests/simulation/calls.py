@@ -25,6 +25,7 @@ ERRORS = {
     "ProvisionedThroughputExceededException": 400,
     "InternalFailure": 500,
     "ValidationException": 400,
+    "InvalidArgumentException": 400,
     "AccessDeniedException": 400,
     "ResourceNotFoundException": 400,
 }
@@ -88,7 +89,7 @@ class Producer:
             data = b64encode(head.ljust(size_bytes - len(partition_key), ".").encode()).decode()
         else:
             data = b64encode(head.encode()).decode()  # the driver takes a record's word for its size
-        explicit = str(random.randrange(HASH_KEY_MAX)) if random.random() < 0.02 else None
+        explicit = str(random.randrange(HASH_KEY_MAX)) if random.random() < scenario.explicit_ratio else None
         return Item(partition_key, data, size_bytes, explicit)
 
 

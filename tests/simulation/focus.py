@@ -82,6 +82,11 @@ FOCUSED: dict[str, dict[str, Any]] = {
         "faults": Faults(reset_before=0.1),
         "undelivered_calls_max": 1,
     },
+    # a stream that says by no answer that it is not what it was
+    "summary_is_kept_for_ever": {
+        "phases": (Phase("burst", 3, 30),),
+        "faults": Faults(strategies=1, record_limits=2),
+    },
     # the drain's time is over while much waits
     "lost_on_drain": {
         "phases": (Phase("burst", 1, 100),),

@@ -34,18 +34,17 @@ class Order:
         self._answered: dict[Batch, None] = {}  # those whose results have arrived
         self.inversions = 0
 
-    def of(self, stream_name: str) -> Ordering:
-        """Return what a stream is promised: nothing where the service ignores keys."""
-        stream = self._service.streams[stream_name]
-        return Ordering.NONE if stream.shape.auto else stream.shape.ordering
+    def of(self, taken: Taken) -> Ordering:
+        """Return what a record is promised: nothing where it was taken for a stream that ignores keys."""
+        return self._service.streams[taken.stream_name].shape.ordering if taken.kept else Ordering.NONE
 
     def check_keys(self, batch: Sequence[Taken], flying: Counter[str]) -> None:
         """Check that no key of a request is in another one, nor twice in this but as its ordering allows."""
-        ordering = self.of(batch[0].stream_name)
-        if ordering is Ordering.NONE:
-            return
         last: dict[str, Taken] = {}
         for taken in batch:
+            ordering = self.of(taken)
+            if ordering is Ordering.NONE:
+                continue
             key = taken.record.partition_key
             if flying[key]:
                 raise self._promises.note(Rule.KEY_TWICE, f"{key} of {taken}")
@@ -63,11 +62,13 @@ class Order:
 
     def written(self, taken: Taken) -> None:
         """Check a record that the service writes at this instant, for the first time."""
-        ordering = self.of(taken.stream_name)
+        ordering = self.of(taken)
+        if ordering is Ordering.NONE:
+            return
         younger = self._youngest_written.setdefault(taken.key, taken)
         if younger.ordinal <= taken.ordinal:
             self._youngest_written[taken.key] = taken
-        elif ordering is not Ordering.NONE:
+        else:
             self._overtaken(taken, younger, ordering)
 
     def _overtaken(self, taken: Taken, younger: Taken, ordering: Ordering) -> None:
@@ -81,7 +82,7 @@ class Order:
 
     def acknowledged(self, taken: Taken) -> None:
         """Check the sequence number that a record has got."""
-        if self.of(taken.stream_name) is not Ordering.STRICT:
+        if self.of(taken) is not Ordering.STRICT:
             return
         sequence = int(taken.record.sequence_number or 0)
         if self._last_sequence.get(taken.key, 0) >= sequence:

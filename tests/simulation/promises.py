@@ -27,6 +27,7 @@ class Rule(StrEnum):
     FINISH = "after the faults end everything finishes"
     ALIVE = "once the service is well a new record is acknowledged"
     MAP = "once the service is well a shard map that is contradicted is replaced by the true one"
+    SUMMARY = "once the service is well a stream's summary that is out of date is replaced"
     PACE = "a request that fails again and again is sent less and less often"
     DRAIN = "a drain ends in its time, with an outcome for every record"
     DEFECT = "nothing raises where nothing may"

@@ -57,7 +57,8 @@ class ObservedDriver(Driver):
         for record in records:
             self._account.watched(record)
         rejected = super().append(stream_name, stream_arn, records)
-        self._account.took(stream_name, records, rejected)
+        stream = self._directory.find(stream_name, stream_arn)
+        self._account.took(stream_name, records, rejected, kept=stream is not None and stream._queues.keeps_order)
         return rejected
 
     def withdraw(self, stream_name: str, stream_arn: str | None, records: Sequence[Record]) -> None:
@@ -148,7 +149,9 @@ class SimulatedProxy:
         self.serving = True
         self.stopped = asyncio.Event()
         self._scenario = world.scenario
+        self._service = world.service
         self._promises = world.promises
+        self._standstills = world.standstills
         self.clock = world.clock
         self.account = Account(world, name, open_changed)
         network = Network(world, self.account, name)
@@ -197,7 +200,8 @@ class SimulatedProxy:
         if counted < order.inversions:
             raise self._promises.note(Rule.ORDER, f"{self.name} counts {counted} inversions of {order.inversions}")
         for stream in streams:
-            strict = order.of(stream.name) is Ordering.STRICT
+            simulated = self._service.streams[stream.name]
+            strict = simulated.shape.ordering is Ordering.STRICT and not simulated.was_auto
             if strict and (stream.counters.order_inversions or stream.counters.sequence_regressions):
                 raise self._promises.note(
                     Rule.ORDER, f"{self.name} counts inversions in {stream.name}, which is strict"
@@ -212,8 +216,9 @@ class SimulatedProxy:
         ends = asyncio.get_running_loop().call_later(self._scenario.drain_timeout_ms / 1000, self._give_up)
         await self.driver.drain(timeout_ns)
         ends.cancel()
-        if self.clock() - began_at_ns > timeout_ns + DRAIN_GRACE_NS:
-            raise self._promises.note(Rule.DRAIN, f"{self.name} took {self.clock() - began_at_ns} ns")
+        took_ns = self.clock() - began_at_ns - self._standstills.since_ns(began_at_ns)
+        if took_ns > timeout_ns + DRAIN_GRACE_NS:
+            raise self._promises.note(Rule.DRAIN, f"{self.name} took {took_ns} ns")
         if self.account.open_records or self.driver.buffer.records or self.driver.buffer.bytes:
             raise self._promises.note(Rule.DRAIN, f"{self.account.open_records} records of {self.name} have no outcome")
         if self._handlers:

@@ -64,10 +64,15 @@ async def _probe(proxy: SimulatedProxy, stream: SimulatedStream, name: str, prom
 
 
 def _check_map(proxy: SimulatedProxy, stream: SimulatedStream, promises: Promises) -> None:
-    """Compare a proxy's lanes with the open shards, where each of them has been probed."""
+    """Compare what a proxy knows with the stream, and its lanes with the open shards, if each has been probed."""
     shard_ids = [shard.shard_id for shard in stream.topology.open]
     known = proxy.driver._directory.find(stream.name, _arn_named(stream))
-    if known is None or stream.shape.auto or len(shard_ids) > PROBED_SHARDS_MAX:
+    if known is None or known.summary is None:
+        return
+    told = (known.summary.record_bytes_max, known.summary.auto_distribution)
+    if told != (stream.record_bytes_max, stream.auto):
+        raise promises.note(Rule.SUMMARY, f"{proxy.name} knows {told} of {stream.name}")
+    if stream.auto or len(shard_ids) > PROBED_SHARDS_MAX:
         return
     lanes = [lane.shard_id for lane in known.lanes]
     if lanes != shard_ids:

@@ -14,6 +14,7 @@ from tests.simulation.fleet import Fleet
 from tests.simulation.promises import BrokenPromiseError, Promises, Rule
 from tests.simulation.recovery import check_recovery
 from tests.simulation.service import STRETCHES, SimulatedService, seconds
+from tests.simulation.standstill import Standstills
 from tests.simulation.trace import Trace
 from tests.simulation.world import World
 from tests.support.virtual_time import DeadlockError, VirtualTimeLoop
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 DEFECT_METHODS = frozenset({"error", "exception", "critical"})
 STRETCH_SECONDS = (0.05, 4.0)
+STANDSTILL_SECONDS = (0.01, 5.0)
 # What an exchange takes at the most once the service is well, and the timers around it.
 WELL_SECONDS = 0.1
 
@@ -95,7 +97,8 @@ class Simulation:
         self.loop = loop
         clock = loop.clock_ns
         self.service = SimulatedService(self.scenario, self.trace, clock)
-        world = World(self.scenario, self.service, self.promises, self.trace, clock)
+        self.standstills = Standstills()
+        world = World(self.scenario, self.service, self.promises, self.trace, clock, self.standstills)
         self.fleet = Fleet(world)
         self.clients = [Client(world, self.fleet, number) for number in range(len(self.scenario.habits))]
         stopped = self.promises.stopped()
@@ -137,6 +140,12 @@ class Simulation:
         faults, random = self.scenario.faults, self._random
         for _ in range(faults.reshards):
             self._spawn(self._reshard(random.uniform(0, phase.seconds)))
+        for _ in range(faults.strategies):
+            self._spawn(self._change_strategy(random.uniform(0, phase.seconds)))
+        for _ in range(faults.record_limits):
+            self._spawn(self._change_record_limit(random.uniform(0, phase.seconds)))
+        for _ in range(faults.standstills):
+            self._spawn(self._stand_still(random.uniform(0, phase.seconds)))
         for _ in range(faults.ill_stretches):
             length = min(random.uniform(*STRETCH_SECONDS), phase.seconds)
             self._spawn(self._stretch(random.uniform(0, phase.seconds), length))
@@ -146,6 +155,23 @@ class Simulation:
     async def _reshard(self, delay: float) -> None:
         await asyncio.sleep(delay)
         self.service.reshard(self._random.choice(list(self.service.streams.values())))
+
+    async def _change_strategy(self, delay: float) -> None:
+        await asyncio.sleep(delay)
+        stream = self._random.choice(list(self.service.streams.values()))
+        self.service.change_strategy(stream, auto=not stream.auto)
+
+    async def _change_record_limit(self, delay: float) -> None:
+        await asyncio.sleep(delay)
+        self.service.change_record_limit(self._random.choice(list(self.service.streams.values())))
+
+    async def _stand_still(self, delay: float) -> None:
+        await asyncio.sleep(delay)
+        began_at_ns = self.loop.clock_ns()
+        self.loop.advance(self._random.uniform(*STANDSTILL_SECONDS))
+        self.standstills.note(began_at_ns, self.loop.clock_ns())
+        self.trace.counts["fault standstill"] += 1
+        self.trace.note(self.loop.clock_ns(), "standstill", began_at_ns)
 
     async def _stretch(self, delay: float, length: float) -> None:
         await asyncio.sleep(delay)

@@ -8,10 +8,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from random import Random
 
-from proxy.core.limits import MILLISECOND_NS, SECOND_NS, StreamLimits
+from proxy.core.limits import MIB, MILLISECOND_NS, SECOND_NS, StreamLimits
 from proxy.core.ordering import Ordering
 
 HOUR_SECONDS = 3600.0
+# Where a second's worth of a shard is more, records of several of them are left to scenarios that write no bodies.
+HUGE_IN_BODIES_BYTES = 50_000
 
 
 @dataclass(frozen=True)
@@ -25,9 +27,14 @@ class Faults:
         reset_before, reset_after, black_hole, unconnected, malformed: of requests, before or after the write.
         short, long: of answers, with too few or too many results.
         slow: of exchanges, that take seconds.
-        map_denied, map_throttled, map_slow, map_stale, summary_denied: of fetches.
+        unordered: of records with SequenceNumberForOrdering, whose number is not one that the service knows.
+        ambiguous: of records that failed, whose result names a place all the same.
+        map_denied, map_throttled, map_slow, map_stale, map_torn, summary_denied: of fetches; torn lacks a shard.
         ill_stretches: stretches a burst in which the service refuses or throttles everything in one way.
         reshards, restarts: a burst.
+        strategies, record_limits: a burst; they change whether a stream ignores its keys, and its largest record. A
+            stream that was gone may be back with another strategy, too.
+        standstills: a burst; nothing at all runs for a while.
     """
 
     throttled: float = 0
@@ -46,14 +53,20 @@ class Faults:
     short: float = 0
     long: float = 0
     slow: float = 0
+    unordered: float = 0
+    ambiguous: float = 0
     map_denied: float = 0
     map_throttled: float = 0
     map_slow: float = 0
     map_stale: float = 0
+    map_torn: float = 0
     summary_denied: float = 0
     ill_stretches: int = 0
     reshards: int = 0
     restarts: int = 0
+    strategies: int = 0
+    record_limits: int = 0
+    standstills: int = 0
 
 
 NO_FAULTS = Faults()
@@ -123,6 +136,8 @@ class Scenario:
         counts_by_second: the service counts by the second of its clock, otherwise by token bucket.
         keys: partition keys; every fourth is shared by all clients.
         sizes: record sizes in bytes, drawn evenly.
+        record_bytes_max: the largest record that a stream takes, one of these, the first to begin with.
+        explicit_ratio: share of records with a hash key of their own, which sends them to any shard.
         latency_ms: least and most of each way, of most requests.
         buffer_records_max, buffer_bytes_max, streams_max, undelivered_calls_max: bounds of each proxy.
         drain_timeout_ms: of each shutdown.
@@ -141,6 +156,8 @@ class Scenario:
     counts_by_second: bool = False
     keys: int = 50
     sizes: tuple[int, ...] = (200,)
+    record_bytes_max: tuple[int, ...] = (MIB,)
+    explicit_ratio: float = 0.02
     latency_ms: tuple[float, float] = (2, 8)
     buffer_records_max: int = 20_000
     buffer_bytes_max: int = 64 * 1024 * 1024
@@ -189,6 +206,12 @@ class Scenario:
                 ill_stretches=1,
                 reshards=1,
                 restarts=1 if seed % 4 == 3 else 0,
+                unordered=0.2,
+                ambiguous=0.3,
+                map_torn=0.1,
+                strategies=2 if seed % 5 == 4 else 0,
+                record_limits=2,
+                standstills=1 if seed % 3 == 1 else 0,
             ),
             limits=StreamLimits(
                 batch_records_max=3 if hurried else draw.choice((500, 20)),
@@ -200,6 +223,8 @@ class Scenario:
             ),
             keys=draw.choice((4, 40)),
             sizes=(60, 200),
+            record_bytes_max=(MIB, 150),
+            explicit_ratio=0.3 if seed % 2 else 0.02,
             latency_ms=(1, 250) if hurried else (1, 8),
             buffer_records_max=draw.choice((20_000, 100)),
             undelivered_calls_max=10_000 if seed % 2 else 1,
@@ -216,7 +241,7 @@ class Scenario:
         rates = draw.choice(((1000, 1024 * 1024), (100, 50_000), (25, 10_000)))
         phases = _phases(draw, frontend=frontend)
         big = draw.random() < 0.1
-        return cls(
+        scenario = cls(
             seed=seed,
             frontend=frontend,
             proxies=draw.choice((1, 1, 2, 3, 8)),
@@ -246,6 +271,37 @@ class Scenario:
             drain_timeout_ms=draw.choice((50, 1_000, 3_000, 10_000)),
             ends_well=draw.random() < 0.7,
         )
+        return _with_changes(scenario)
+
+
+def _with_changes(scenario: Scenario) -> Scenario:
+    """Draw what changes in a scenario's streams, what of it is hard to see, and in some seeds records that are huge."""
+    draw = Random(f"changes {scenario.seed}")  # noqa: S311 - a simulation, not a secret
+    if draw.random() < 0.3:
+        return scenario
+    faults = replace(
+        scenario.faults,
+        unordered=_share(draw, 0.5),
+        ambiguous=_share(draw, 0.5),
+        map_torn=_share(draw, 0.5),
+        strategies=draw.choice((0, 0, 0, 1, 3)),
+        record_limits=draw.choice((0, 0, 1, 3)),
+        standstills=draw.choice((0, 0, 1, 3)),
+    )
+    changed = replace(scenario, faults=faults, explicit_ratio=draw.choice((0.02, 0.02, 0.5, 1)))
+    second_bytes = scenario.limits.shard_bytes_per_second
+    if draw.random() < 0.6 or (scenario.frontend and second_bytes > HUGE_IN_BODIES_BYTES):
+        return changed
+    return replace(
+        changed,
+        limits=replace(
+            scenario.limits,
+            batch_bytes_max=5 * second_bytes - second_bytes // 16,
+            shard_slice_bytes_max=second_bytes // 4,
+        ),
+        sizes=(100, 100, second_bytes // 2, 2 * second_bytes, 10 * second_bytes),
+        record_bytes_max=(10 * second_bytes, second_bytes, 3 * second_bytes),
+    )
 
 
 def _share(draw: Random, most: float) -> float:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 REGION = "us-east-1"
 ACCOUNT_ID = "123456789012"
 THROUGHPUT_EXCEEDED = "ProvisionedThroughputExceededException"
+INVALID_ARGUMENT = "InvalidArgumentException"
 GUILTY_DATA = "Z3VpbHR5"  # base64 of `guilty`
 STRETCHES = ("denied", "gone", "throttling", "ill", "shard", "hole")
 SHARDS_RESHARDED_MAX = 64
@@ -66,15 +67,26 @@ class SimulatedStream:
         shape: as the scenario draws it.
         topology: its shards.
         meter: what they take.
+        record_bytes_max: the largest record that it takes now; `record_bytes_least` is the least that it ever was.
+
+    `auto` is whether it ignores keys now, `was_auto` whether it ever did.
     """
 
     name: str
     shape: StreamShape
     topology: Topology
     meter: ShardMeter
+    record_bytes_max: int
     places: dict[str, set[tuple[str, str]]] = field(default_factory=lambda: defaultdict(set))  # by data
     stretch: str | None = None  # how it refuses everything, for a while
     ill_shard_id: str | None = None
+    auto: bool = field(init=False)
+    was_auto: bool = field(init=False)
+    record_bytes_least: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.auto = self.was_auto = self.shape.auto
+        self.record_bytes_least = self.record_bytes_max
 
     @property
     def arn(self) -> str:
@@ -111,6 +123,7 @@ class SimulatedService:
                 shape,
                 Topology(shape.shards),
                 ShardMeter(rates, by_second=scenario.counts_by_second),
+                scenario.record_bytes_max[0],
             )
             for number, shape in enumerate(scenario.streams)
         }
@@ -152,11 +165,28 @@ class SimulatedService:
         self._trace.note(self._clock(), "stretch", stream.name, kind)
 
     def end_stretch(self, stream: SimulatedStream) -> None:
-        """End that; a stream that was gone has been made again."""
+        """End that; a stream that was gone has been made again, with shards of the same names as the one before."""
         if stream.stretch == "gone":
-            stream.topology.cut_anew(min(len(stream.topology.open), SHARDS_RESHARDED_MAX))
+            stream.topology.make_again(min(len(stream.topology.open), SHARDS_RESHARDED_MAX))
+            if self.faults.strategies:
+                self.change_strategy(stream, auto=self.random.random() < 0.5)
         stream.stretch = stream.ill_shard_id = None
         self._trace.note(self._clock(), "stretch over", stream.name)
+
+    def change_strategy(self, stream: SimulatedStream, *, auto: bool) -> None:
+        """Have a stream ignore its keys, or heed them, from now on."""
+        if auto != stream.auto:
+            self._trace.counts["fault strategy " + ("auto" if auto else "keys")] += 1
+        stream.auto = auto
+        stream.was_auto = stream.was_auto or auto
+        self._trace.note(self._clock(), "strategy", stream.name, auto)
+
+    def change_record_limit(self, stream: SimulatedStream) -> None:
+        """Have a stream take larger records from now on, or only smaller ones."""
+        stream.record_bytes_max = self.random.choice(self._scenario.record_bytes_max)
+        stream.record_bytes_least = min(stream.record_bytes_least, stream.record_bytes_max)
+        self._trace.counts["fault record limit"] += 1
+        self._trace.note(self._clock(), "record limit", stream.name, stream.record_bytes_max)
 
     # Puts
 
@@ -183,11 +213,16 @@ class SimulatedService:
         if any(record.data.startswith(GUILTY_DATA) for record in batch.records):
             self._trace.counts["fault guilty"] += 1
             return Failure("ValidationException", "a guilty record", Written.REFUSED, 400)
+        if any(record.size_bytes > stream.record_bytes_max for record in batch.records):
+            self._trace.counts["fault record too large"] += 1
+            return Failure(INVALID_ARGUMENT, "a record is too large", Written.REFUSED, 400)
+        if batch.ordered and self.happens(self.faults.unordered, "unknown sequence number"):
+            return Failure(INVALID_ARGUMENT, "no such sequence number", Written.REFUSED, 400)
         return None
 
     def _put_one(self, stream: SimulatedStream, record: Record, written: Callable[[Record], None]) -> Entry:
         topology = stream.topology
-        if stream.shape.auto:
+        if stream.auto:
             shard_id = self.random.choice(topology.open).shard_id
         else:
             routed = topology.map.shard_id_of(record.hash_key)
@@ -199,9 +234,9 @@ class SimulatedService:
             self._trace.counts["fault limit of a shard"] += 1
             return self._throttle(stream, shard_id)
         if self.happens(self.faults.ill, "record ill"):
-            return Entry(error_code="InternalFailure", error_message="Internal service failure.")
+            return self._fail("InternalFailure", "Internal service failure.", shard_id)
         if self.happens(self.faults.unknown, "unknown record error"):
-            return Entry(error_code="NovelRecordError", error_message="never seen before")
+            return self._fail("NovelRecordError", "never seen before", shard_id)
         self._sequence += 1
         sequence_number = str(self._sequence)
         stream.places[record.data].add((shard_id, sequence_number))
@@ -210,7 +245,12 @@ class SimulatedService:
 
     def _throttle(self, stream: SimulatedStream, shard_id: str) -> Entry:
         text = f"Rate exceeded for shard {shard_id} in stream {stream.name} under account {ACCOUNT_ID}."
-        return Entry(error_code=THROUGHPUT_EXCEEDED, error_message=text)
+        return self._fail(THROUGHPUT_EXCEEDED, text, shard_id)
+
+    def _fail(self, code: str, message: str, shard_id: str) -> Entry:
+        if self.happens(self.faults.ambiguous, "error with a place"):
+            return Entry(shard_id, str(self._sequence), code, message)
+        return Entry(error_code=code, error_message=message)
 
     # The control plane
 
@@ -226,7 +266,10 @@ class SimulatedService:
         topology = stream.topology
         if topology.older and self.happens(self.faults.map_stale, "map stale"):
             return list(self.random.choice(topology.older))
-        return list(topology.open)
+        shards = list(topology.open)
+        if len(shards) > 1 and self.happens(self.faults.map_torn, "map torn"):
+            shards.pop(self.random.randrange(len(shards)))
+        return shards
 
     def describe_stream_summary(self, stream_name: str) -> StreamSummary | Failure:
         """Return the summary, or an error."""
@@ -235,7 +278,7 @@ class SimulatedService:
             return _STRETCHED["gone"]
         if self.happens(self.faults.summary_denied, "summary denied"):
             return Failure("AccessDeniedException", "not allowed", Written.REFUSED, 400)
-        return StreamSummary(stream.arn, len(stream.topology.open), auto_distribution=stream.shape.auto)
+        return StreamSummary(stream.arn, len(stream.topology.open), stream.record_bytes_max, stream.auto)
 
 
 def seconds(duration_ns: int) -> float:

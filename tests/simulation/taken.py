@@ -13,7 +13,8 @@ class Taken:
     """One accepted record as seen from outside.
 
     `ordinal` counts acceptances of its proxy, `call` the calls; `refusals` are the codes by which the service refused a
-    whole request that held it; `batches` are the requests that held it, `in_flight` how many of them are out.
+    whole request that held it; `kept` is whether its proxy keeps the order of its key; `batches` are the requests that
+    held it, `in_flight` how many of them are out.
     """
 
     __slots__ = (
@@ -22,6 +23,7 @@ class Taken:
         "call",
         "in_flight",
         "invocation_id",
+        "kept",
         "ordinal",
         "outcome",
         "proxy",
@@ -33,12 +35,21 @@ class Taken:
         "written",
     )
 
-    def __init__(self, record: Record, proxy: str, stream_name: str, ordinal: int, call: int) -> None:
+    def __init__(
+        self,
+        record: Record,
+        proxy: str,
+        stream_name: str,
+        ordinal: int,
+        call: int,
+        kept: bool,  # noqa: FBT001
+    ) -> None:
         self.record = record
         self.proxy = proxy
         self.stream_name = stream_name
         self.ordinal = ordinal
         self.call = call
+        self.kept = kept
         self.batches: list[Batch] = []
         self.in_flight = 0
         self.withdrawn = False

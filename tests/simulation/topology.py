@@ -11,6 +11,7 @@ from proxy.core.shard_map import Shard, ShardMap
 if TYPE_CHECKING:
     from random import Random
 
+RESERVE_SECONDS = 9.0  # of bytes, beside the one of the bucket
 MAPS_REMEMBERED = 4  # a stale answer is one of them
 
 
@@ -50,6 +51,11 @@ class Topology:
         """Scale to a number of equal shards, all of them new."""
         self._replace(self._cut(0, HASH_KEY_MAX, count))
 
+    def make_again(self, count: int) -> None:
+        """Have another stream of that name, with equal shards that are counted from the first on again."""
+        self._made = 0
+        self._replace(self._cut(0, HASH_KEY_MAX, count))
+
     def _replace(self, shards: list[Shard]) -> None:
         self.older = [*self.older, self.open][-MAPS_REMEMBERED:] if self.open else []
         self.open = shards
@@ -69,6 +75,8 @@ class Topology:
 class ShardMeter:
     """What one shard takes: records and bytes, by the second of the service's clock or by token bucket.
 
+    A bucket has a reserve of bytes, for records of more than a second's worth.
+
     Args:
         rates: records and bytes a second.
         by_second: by the clock's second; otherwise by a bucket of one second.
@@ -77,24 +85,29 @@ class ShardMeter:
     def __init__(self, rates: tuple[int, int], *, by_second: bool) -> None:
         self._rates = rates
         self._by_second = by_second
-        self._spent: dict[str, tuple[int, float, float]] = {}  # instant, records, bytes
+        self._spent: dict[str, tuple[int, float, float, float]] = {}  # instant, records, bytes, bytes of the reserve
 
     def takes(self, shard_id: str, size_bytes: int, now_ns: int) -> bool:
         """Count a record against its shard's limits, unless it is too much."""
-        at_ns, records, spent_bytes = self._spent.get(shard_id, (now_ns, 0.0, 0.0))
+        at_ns, records, spent_bytes, reserve_bytes = self._spent.get(shard_id, (now_ns, 0.0, 0.0, 0.0))
         records_max, bytes_max = self._rates
         if self._by_second:
             if at_ns // SECOND_NS != now_ns // SECOND_NS:
                 records = spent_bytes = 0.0
         else:
             elapsed = (now_ns - at_ns) / SECOND_NS
-            records, spent_bytes = (
-                max(0.0, records - elapsed * records_max),
-                max(0.0, spent_bytes - elapsed * bytes_max),
-            )
-        # a record above the second's bytes passes through an unused shard
-        fits = records + 1 <= records_max and (spent_bytes + size_bytes <= bytes_max or not spent_bytes)
+            records = max(0.0, records - elapsed * records_max)
+            spent_bytes -= elapsed * bytes_max
+            reserve_bytes = max(0.0, reserve_bytes + min(0.0, spent_bytes))  # it fills while the bucket is full
+            spent_bytes = max(0.0, spent_bytes)
+        fits = records + 1 <= records_max and spent_bytes + size_bytes <= bytes_max
+        if size_bytes > bytes_max and records + 1 <= records_max:
+            # a record above the second's bytes passes through a shard that is unused, or has something in reserve
+            drawn_bytes = size_bytes - max(0.0, bytes_max - spent_bytes)
+            if not spent_bytes or reserve_bytes + drawn_bytes <= RESERVE_SECONDS * bytes_max:
+                fits, size_bytes = True, size_bytes - int(drawn_bytes)
+                reserve_bytes += drawn_bytes
         if fits:
             records, spent_bytes = records + 1, spent_bytes + size_bytes
-        self._spent[shard_id] = (now_ns, records, spent_bytes)
+        self._spent[shard_id] = (now_ns, records, spent_bytes, reserve_bytes)
         return fits

@@ -186,6 +186,16 @@ def short_answer_believed(self: Settlement, batch: Batch, reply: Reply, now_ns: 
     _completed(self, batch, reply, now_ns)
 
 
+@_bug(Settlement, "completed", Rule.TRUTH)
+def place_believed_beside_an_error(self: Settlement, batch: Batch, reply: Reply, now_ns: int) -> None:
+    """A result that names a place is a success, whatever error it tells."""
+    if isinstance(reply, Answer):
+        for result in reply.results:
+            if result.sequence_number is not None:
+                result.error_code = None
+    _completed(self, batch, reply, now_ns)
+
+
 @_bug(Settlement, "_split", Rule.CAUSE)
 def neighbours_are_refused(self: Settlement, records: list[Record]) -> None:
     """All records of a refused request are refused."""
@@ -388,6 +398,16 @@ def expired_records_keep_their_room(self: Buffer, record: Record) -> None:
 def contradicted_map_is_kept(self: Fetch, sent_at_ns: int, now_ns: int) -> None:
     """Records that land elsewhere than predicted cause no refresh."""
     del self, sent_at_ns, now_ns
+
+
+_learned = Fetch.learned
+
+
+@_bug(Fetch, "learned", Rule.SUMMARY)
+def summary_is_kept_for_ever(self: Fetch, now_ns: int) -> None:
+    """What is known of a stream does not age."""
+    _learned(self, now_ns)
+    self._old_at_ns = None
 
 
 @contextmanager
