@@ -328,5 +328,4 @@ class Account:
 
     def _shards_of_careful(self, record: Record) -> int:
         stream = self._service.streams[self._taken[id(record)].stream_name]
-        counts = [len(stream.topology.open), *map(len, stream.topology.older)]
-        return max(counts) if stream.was_auto else 1
+        return stream.topology.most if stream.was_auto else 1

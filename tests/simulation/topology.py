@@ -20,10 +20,13 @@ class Topology:
 
     Args:
         count: equal shards to begin with.
+
+    `most` is how many were ever open: a proxy that has not asked for hours may take it for as many.
     """
 
     def __init__(self, count: int) -> None:
         self._made = 0
+        self.most = 0
         self.older: list[list[Shard]] = []
         self.open: list[Shard] = []
         self.map = ShardMap(())
@@ -59,6 +62,7 @@ class Topology:
     def _replace(self, shards: list[Shard]) -> None:
         self.older = [*self.older, self.open][-MAPS_REMEMBERED:] if self.open else []
         self.open = shards
+        self.most = max(self.most, len(shards))
         self.map = ShardMap(shards)
 
     def _cut(self, start: int, end: int, count: int) -> list[Shard]:
