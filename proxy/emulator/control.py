@@ -106,6 +106,30 @@ def update_shard_count(model: Model, members: Mapping[str, Any], now: Now) -> di
     }
 
 
+def update_max_record_size(model: Model, members: Mapping[str, Any], now: Now) -> None:
+    """Have a stream take larger records, or only smaller ones."""
+    stream = model.active_stream(stream_name_of(members), now)
+    stream.change_record_limit(members["MaxRecordSizeInKiB"] * limits.KIB, now)
+
+
+def update_stream_mode(model: Model, members: Mapping[str, Any], now: Now) -> None:
+    """Have a stream scale itself, or leave that to its owner; its shards stay."""
+    stream = model.active_stream(stream_name_of(members), now)
+    stream.change_mode(on_demand=members["StreamModeDetails"]["StreamMode"] == "ON_DEMAND", now=now)
+
+
+def update_stream_record_distribution_strategy(model: Model, members: Mapping[str, Any], now: Now) -> None:
+    """Have an on-demand stream ignore its keys, or heed them; that takes no time."""
+    stream = model.active_stream(stream_name_of(members), now)
+    auto = members["RecordDistributionStrategy"] == "AUTO"
+    if auto and not stream.on_demand:
+        raise errors.InvalidArgumentException(  # [?]
+            f"Record distribution strategy AUTO is not supported for stream {stream.name} "
+            f"under account {model.settings.account_id}, which is in PROVISIONED mode."
+        )
+    stream.auto_distribution = auto
+
+
 def describe_limits(model: Model, _members: Mapping[str, Any], now: Now) -> dict[str, Any]:
     """Tell the account's limits and how much of them is used."""
     return {

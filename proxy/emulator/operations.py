@@ -29,5 +29,8 @@ OPERATIONS: dict[str, Operation] = {
     "ListStreams": describing.list_streams,
     "MergeShards": control.merge_shards,
     "SplitShard": control.split_shard,
+    "UpdateMaxRecordSize": control.update_max_record_size,
     "UpdateShardCount": control.update_shard_count,
+    "UpdateStreamMode": control.update_stream_mode,
+    "UpdateStreamRecordDistributionStrategy": control.update_stream_record_distribution_strategy,
 }

@@ -4,7 +4,8 @@
                            └──delete──> DELETING ──delay──> GONE
 
 A change that takes time is kept, and made by the first call after its time has come; until then the stream is as it
-was: a resharding stream goes on taking records into the old shards. Without a delay a change is made at once.
+was: a resharding stream goes on taking records into the old shards. Without a delay a change is made at once. A change
+of the record limit, or of the mode, makes a stream UPDATING as resharding does.
 
 Must never know: other streams, wire formats, who calls.
 """
@@ -104,6 +105,22 @@ class Stream:
     def rescale(self, shard_count: int, now: Now) -> None:
         """Begin to split and merge until the stream has so many equal shards. It must be ACTIVE."""
         self._begin(Status.UPDATING, lambda now: self.topology.rescale(shard_count, now), now)
+
+    def change_record_limit(self, record_bytes_max: int, now: Now) -> None:
+        """Begin to take larger records, or only smaller ones. The stream must be ACTIVE."""
+
+        def change(_now: Now) -> None:
+            self.record_bytes_max = record_bytes_max
+
+        self._begin(Status.UPDATING, change, now)
+
+    def change_mode(self, *, on_demand: bool, now: Now) -> None:
+        """Begin to be on demand, or provisioned. The stream must be ACTIVE."""
+
+        def change(_now: Now) -> None:
+            self.on_demand = on_demand
+
+        self._begin(Status.UPDATING, change, now)
 
     def open_shard_count(self, now: Now) -> int:
         """Return how many shards are open, or will be once the stream is made."""

@@ -58,20 +58,22 @@ _ENTRY = Shape(
     members={"PartitionKey": _PARTITION_KEY, "ExplicitHashKey": _HASH_KEY, "Data": _DATA},
 )
 
+_RECORD_KIB = (limits.RECORD_BYTES_DEFAULT // limits.KIB, limits.RECORD_BYTES_MAX // limits.KIB)
+_MODE = {"StreamMode": _choice("PROVISIONED", "ON_DEMAND", required=True)}
+_STRATEGIES = ("AUTO", "USER_PARTITION_KEY")
+_STREAM_ARN = Shape(
+    Kind.STRING, required=True, pattern=STREAM_ARN_PATTERN, length=(1, limits.STREAM_ARN_CHARACTERS_MAX)
+)
+
 _MEMBERS: dict[str, dict[str, Shape]] = {
     "CreateStream": {
         "ShardCount": Shape(Kind.INTEGER, values=(1, 100_000)),
         "StreamName": _name(required=True),
-        "StreamModeDetails": Shape(
-            Kind.STRUCTURE, members={"StreamMode": _choice("PROVISIONED", "ON_DEMAND", required=True)}
-        ),
+        "StreamModeDetails": Shape(Kind.STRUCTURE, members=_MODE),
         "Tags": Shape(Kind.MAP, length=(1, 200), key_length=(1, 128), item_length=(0, 256), item=Shape(Kind.STRING)),
         "WarmThroughputMiBps": Shape(Kind.INTEGER, values=(0, None)),
-        "MaxRecordSizeInKiB": Shape(
-            Kind.INTEGER,
-            values=(limits.RECORD_BYTES_DEFAULT // limits.KIB, limits.RECORD_BYTES_MAX // limits.KIB),
-        ),
-        "RecordDistributionStrategy": _choice("AUTO", "USER_PARTITION_KEY"),
+        "MaxRecordSizeInKiB": Shape(Kind.INTEGER, values=_RECORD_KIB),
+        "RecordDistributionStrategy": _choice(*_STRATEGIES),
     },
     "DeleteStream": {"EnforceConsumerDeletion": _BOOLEAN, **_STREAM},
     "DescribeLimits": {},
@@ -153,10 +155,26 @@ _MEMBERS: dict[str, dict[str, Shape]] = {
         **_STREAM,
         "ShardToSplit": _name(required=True),
     },
+    "UpdateMaxRecordSize": {
+        "StreamARN": _STREAM["StreamARN"],
+        "StreamId": _STREAM["StreamId"],
+        "MaxRecordSizeInKiB": Shape(Kind.INTEGER, required=True, values=_RECORD_KIB),
+    },
     "UpdateShardCount": {
         "TargetShardCount": Shape(Kind.INTEGER, required=True, values=(1, None)),
         "ScalingType": _choice("UNIFORM_SCALING", required=True),
         **_STREAM,
+    },
+    "UpdateStreamMode": {
+        "StreamARN": _STREAM_ARN,
+        "StreamId": _STREAM["StreamId"],
+        "StreamModeDetails": Shape(Kind.STRUCTURE, required=True, members=_MODE),
+        "WarmThroughputMiBps": Shape(Kind.INTEGER, values=(0, None)),
+    },
+    "UpdateStreamRecordDistributionStrategy": {
+        "StreamARN": _STREAM_ARN,
+        "StreamId": _STREAM["StreamId"],
+        "RecordDistributionStrategy": _choice(*_STRATEGIES, required=True),
     },
 }
 
@@ -194,9 +212,6 @@ KNOWN_OPERATIONS = OPERATIONS | {
     "UntagResource",
     "UpdateAccountSettings",
     "UpdateChannel",
-    "UpdateMaxRecordSize",
-    "UpdateStreamMode",
-    "UpdateStreamRecordDistributionStrategy",
     "UpdateStreamWarmThroughput",
 }
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import Any
 
 import pytest
 
@@ -11,6 +12,15 @@ from tests.unit.emulator.emulator_driver import START_WALL_MS, Emulator, entry, 
 RING = 2**128
 HALF = RING // 2
 QUARTER = RING // 4
+
+
+ORDERS_ARN = "arn:aws:kinesis:us-east-1:000000000000:stream/orders"
+
+
+def summary_of(emulator: Emulator) -> dict[str, Any]:
+    """Describe the stream without its shards."""
+    summary: dict[str, Any] = emulator.call("DescribeStreamSummary", StreamName="orders")["StreamDescriptionSummary"]
+    return summary
 
 
 def split(emulator: Emulator, shard: int, at: int) -> None:
@@ -197,6 +207,51 @@ def test_an_on_demand_stream_scales_itself() -> None:
     assert len(emulator.shards()) == 4
     with pytest.raises(errors.ValidationException, match="ON_DEMAND"):
         rescale(emulator, 8)
+
+
+def test_a_stream_takes_larger_records_when_it_is_told_to() -> None:
+    """After a while in which it is being updated, and is as it was."""
+    emulator = Emulator(create_delay_ms=100)
+    emulator.create()
+    emulator.advance(100)
+    emulator.call("UpdateMaxRecordSize", StreamARN=ORDERS_ARN, MaxRecordSizeInKiB=2048)
+    large = b"x" * (2 * 1024 * 1024 - 1)
+    with pytest.raises(errors.ValidationException):
+        emulator.put("k", large)
+    with pytest.raises(errors.ResourceInUseException):
+        emulator.call("UpdateMaxRecordSize", StreamARN=ORDERS_ARN, MaxRecordSizeInKiB=1024)
+    emulator.advance(100)
+    assert emulator.put("k", large).error_code is None
+    assert summary_of(emulator)["MaxRecordSizeInKiB"] == 2048
+
+
+def test_a_stream_changes_its_mode_and_keeps_its_shards() -> None:
+    """It goes on as it is, and can be scaled by its owner only while it is provisioned."""
+    emulator = Emulator()
+    emulator.create(shards=2)
+    emulator.call("UpdateStreamMode", StreamARN=ORDERS_ARN, StreamModeDetails={"StreamMode": "ON_DEMAND"})
+    assert summary_of(emulator)["StreamModeDetails"] == {"StreamMode": "ON_DEMAND"}
+    with pytest.raises(errors.ValidationException, match="ON_DEMAND"):
+        rescale(emulator, 4)
+    emulator.call("UpdateStreamMode", StreamARN=ORDERS_ARN, StreamModeDetails={"StreamMode": "PROVISIONED"})
+    rescale(emulator, 4)
+    assert len(open_ranges(emulator)) == 4
+
+
+def test_an_on_demand_stream_can_be_told_to_ignore_its_keys() -> None:
+    """From the next record on, and to heed them again; a provisioned one cannot."""
+    emulator = Emulator()
+    emulator.create(shards=2)
+    strategy = {"StreamARN": ORDERS_ARN, "RecordDistributionStrategy": "AUTO"}
+    with pytest.raises(errors.InvalidArgumentException, match="PROVISIONED"):
+        emulator.call("UpdateStreamRecordDistributionStrategy", **strategy)
+    emulator.call("UpdateStreamMode", StreamARN=ORDERS_ARN, StreamModeDetails={"StreamMode": "ON_DEMAND"})
+    emulator.call("UpdateStreamRecordDistributionStrategy", **strategy)
+    assert {emulator.put("k").shard_id for _ in range(2)} == {shard_id(0), shard_id(1)}
+    emulator.call(
+        "UpdateStreamRecordDistributionStrategy", **strategy | {"RecordDistributionStrategy": "USER_PARTITION_KEY"}
+    )
+    assert len({emulator.put("k").shard_id for _ in range(4)}) == 1
 
 
 def test_a_provisioned_stream_needs_a_shard_count() -> None:

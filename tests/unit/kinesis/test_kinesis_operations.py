@@ -121,6 +121,25 @@ def null(path: str) -> list[str]:
                 *at("shardToSplit", NAME_129, "Member must have length less than or equal to 128"),
             ],
         ),
+        ("UpdateMaxRecordSize", {}, null("maxRecordSizeInKiB")),
+        (
+            "UpdateMaxRecordSize",
+            {"MaxRecordSizeInKiB": 1023},
+            at("maxRecordSizeInKiB", "1023", "Member must have value greater than or equal to 1024"),
+        ),
+        ("UpdateStreamMode", {}, [*null("streamARN"), *null("streamModeDetails")]),
+        (
+            "UpdateStreamRecordDistributionStrategy",
+            {"RecordDistributionStrategy": "X"},
+            [
+                *null("streamARN"),
+                *at(
+                    "recordDistributionStrategy",
+                    "X",
+                    "Member must satisfy enum value set: [AUTO, USER_PARTITION_KEY]",
+                ),
+            ],
+        ),
         ("UpdateShardCount", {}, [*null("targetShardCount"), *null("scalingType")]),
         (
             "UpdateShardCount",
