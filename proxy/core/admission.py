@@ -9,6 +9,9 @@ rate makes of the records that the lane lists, but at least a round trip for a k
     a key that waits for nothing        its turn comes within one round
     a key with n records before this    each of them takes a round, or a round trip
 
+Records with SequenceNumberForOrdering take a request each, of which only so many go in a round trip: where a lane lists
+more of them than its rate allows for, they are what a round takes.
+
 Where a run of a key may travel together, a lane lists all that waits instead, and the key's own queue counts at the
 shard's rate, and a round trip for each request that it takes. Either way who queues much waits long: a busy key is
 refused first, and a quiet one finds its turn within a round. Where a call finds others waiting in a lane, its own
@@ -127,9 +130,10 @@ class Admission:
             return Refusal(verdicts.THROUGHPUT_EXCEEDED, text, retry_after_ms)
         if self._queues.lanes.provisional:
             return None
-        round_ns = 0
-        if not lane.limit.unlimited or now_ns < lane.backoff_until_ns:
-            round_ns = _transfer_ns(lane, lane.ready_records, lane.ready_bytes) if lane.ready_records else 0
+        round_ns = self._requests_ns(lane) if lane.ready_alone else 0
+        if round_ns or not lane.limit.unlimited or now_ns < lane.backoff_until_ns:
+            if lane.ready_records:
+                round_ns = max(round_ns, _transfer_ns(lane, lane.ready_records, lane.ready_bytes))
             wait_ns = max(0, lane.ready_at_ns(record.size_bytes) - now_ns) + round_ns
             if share is not None:
                 wait_ns += share.weight_ns(lane)
@@ -141,6 +145,11 @@ class Admission:
                 refusal = self._rate_exceeded("the partition key", wait_ns)
                 return refusal._replace(held_back=HeldBack(record, key_queue.records))
         return None
+
+    def _requests_ns(self, lane: Lane) -> int:
+        """Return how long the requests take that records with SequenceNumberForOrdering want for themselves."""
+        requests = self._queues.schedule.requests_before(lane)
+        return requests * self._gate.round_trip_ns // self._limits.in_flight_max
 
     def _what_is_full(self, record: Record) -> str:
         full = self._buffer.lacks_room_for(record)

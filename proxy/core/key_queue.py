@@ -20,7 +20,8 @@ class KeyQueue(Link):
     """FIFO of one partition key, or of one record that has none.
 
     `lane` is the lane that lists the key as ready, or, while the key is muted, the lane that it was drained from.
-    `records` and `bytes` of so many `calls` wait here. `listed_records` and `listed_bytes` are what the lane was told.
+    `records` and `bytes` of so many `calls` wait here. `listed_records` and `listed_bytes` are what the lane was told,
+    `listed_alone` whether the first of it takes a request of its own.
     """
 
     __slots__ = (
@@ -31,6 +32,7 @@ class KeyQueue(Link):
         "key",
         "lane",
         "last_place",
+        "listed_alone",
         "listed_bytes",
         "listed_records",
         "records",
@@ -48,6 +50,7 @@ class KeyQueue(Link):
         self.calls = 0
         self.listed_records = 0
         self.listed_bytes = 0
+        self.listed_alone = 0
         self.in_flight = 0
         self.lane: Lane | None = None
         self.last_place: tuple[str, str] | None = None  # shard id and sequence number of the last acknowledgement

@@ -39,7 +39,8 @@ class Lane:
 
     A key is in `ready` exactly while it is unmuted and has a record; each key gives one record a turn, or a run where
     the stream's ordering allows it, and goes to the back, so no key of a shard starves another. `ready_records` and
-    `ready_bytes` are what its keys are listed with: what the shard must be sent before a new key has its turn.
+    `ready_bytes` are what its keys are listed with: what the shard must be sent before a new key has its turn;
+    `ready_alone` is how many of its keys come with a record that takes a request of its own.
 
     Args:
         shard_id: the shard, as predicted; None for the careful lane.
@@ -67,6 +68,7 @@ class Lane:
         "place",
         "probing",
         "ready",
+        "ready_alone",
         "ready_bytes",
         "ready_records",
         "sent_bytes",
@@ -87,6 +89,7 @@ class Lane:
         self.ready: LinkedList[KeyQueue] = LinkedList()
         self.ready_records = 0
         self.ready_bytes = 0
+        self.ready_alone = 0
         self.place = Place.IDLE
         self.wake_ordinal = 0  # which entry of the schedule's waiting heap counts
         self.backoff_until_ns = 0

@@ -41,10 +41,11 @@ _WAITING: Final = Place.WAITING
 class LaneSchedule:
     """The lanes of one stream in the order of their turns.
 
-    `ready_keys` is the number of ready keys over the lanes in TURNS: what one drain can find at the most.
+    `ready_keys` is the number of ready keys over the lanes in TURNS: what one drain can find at the most. `ready_alone`
+    is the number of keys, over all lanes, that come with a record that takes a request of its own.
     """
 
-    __slots__ = ("_limits", "_ordinal", "_runs", "_turns", "_waiting", "_whole_calls", "ready_keys")
+    __slots__ = ("_limits", "_ordinal", "_runs", "_turns", "_waiting", "_whole_calls", "ready_alone", "ready_keys")
 
     def __init__(self, limits: StreamLimits) -> None:
         self._limits = limits
@@ -54,6 +55,14 @@ class LaneSchedule:
         self._waiting: list[tuple[int, int, Lane]] = []
         self._ordinal = 0
         self.ready_keys = 0
+        self.ready_alone = 0
+
+    def requests_before(self, lane: Lane) -> int:
+        """Return about how many requests go, for records that travel alone, before a new key of a lane has its turn.
+
+        Lanes take turns: one with few of them waits for as many of each of the others.
+        """
+        return min(self.ready_alone, lane.ready_alone * max(1, len(self._turns)))
 
     @property
     def anything_ready(self) -> bool:
@@ -96,24 +105,34 @@ class LaneSchedule:
         lane = key_queue.lane
         if lane is None:
             raise AssertionError("a listed key has a lane")
-        lane.ready_records -= key_queue.listed_records
-        lane.ready_bytes -= key_queue.listed_bytes
+        self._uncount(key_queue, lane)
         self._count(key_queue, lane)
 
     def _count(self, key_queue: KeyQueue, lane: Lane) -> None:
         """Add to a lane what it is to send of a key before another has its turn."""
+        first = key_queue.first
         if self._runs:
             key_queue.listed_records, key_queue.listed_bytes = key_queue.records, key_queue.bytes
         else:
-            key_queue.listed_records, key_queue.listed_bytes = 1, key_queue.first.size_bytes
+            key_queue.listed_records, key_queue.listed_bytes = 1, first.size_bytes
         lane.ready_records += key_queue.listed_records
         lane.ready_bytes += key_queue.listed_bytes
+        if first.sequence_number_for_ordering is not None:
+            key_queue.listed_alone = 1
+            lane.ready_alone += 1
+            self.ready_alone += 1
 
-    @staticmethod
-    def _unlist(key_queue: KeyQueue, lane: Lane) -> None:
-        lane.ready.remove(key_queue)
+    def _uncount(self, key_queue: KeyQueue, lane: Lane) -> None:
         lane.ready_records -= key_queue.listed_records
         lane.ready_bytes -= key_queue.listed_bytes
+        if key_queue.listed_alone:
+            key_queue.listed_alone = 0
+            lane.ready_alone -= 1
+            self.ready_alone -= 1
+
+    def _unlist(self, key_queue: KeyQueue, lane: Lane) -> None:
+        lane.ready.remove(key_queue)
+        self._uncount(key_queue, lane)
 
     def reconsider(self, lane: Lane) -> None:
         """Let a waiting lane look again: it waits for what was first before, which may have needed more tokens."""
@@ -233,8 +252,9 @@ class LaneSchedule:
         """List every ready key anew, in the lane that a new shard map gives it."""
         listed: list[KeyQueue] = []
         for lane in (*self._turns, *(lane for _, _, lane in sorted(self._waiting))):
-            listed.extend(lane.ready.take_all())
-            lane.ready_records = lane.ready_bytes = 0
+            for key_queue in lane.ready.take_all():
+                self._uncount(key_queue, lane)
+                listed.append(key_queue)
             lane.place = _IDLE
         self._turns.clear()
         self._waiting.clear()

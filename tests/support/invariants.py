@@ -63,10 +63,13 @@ def _check_lanes(stream: Stream) -> None:
     assert len(set(map(id, turns + waiting))) == len(turns) + len(waiting), "a lane is in one place"
     assert all(lane.place is Place.TURNS for lane in turns), "a lane in the turns knows it"
     assert all(lane.place is Place.WAITING for lane in waiting), "a waiting lane knows it"
+    assert schedule.ready_alone == sum(lane.ready_alone for lane in _all_lanes(stream)), "what travels alone is counted"
     assert schedule.ready_keys == sum(len(lane.ready) for lane in turns), "ready keys are counted"
     for lane in _all_lanes(stream):
         assert lane.ready_records == sum(key_queue.listed_records for key_queue in lane.ready), "listed records"
         assert lane.ready_bytes == sum(key_queue.listed_bytes for key_queue in lane.ready), "listed bytes"
+        alone = [key for key in lane.ready if key.first.sequence_number_for_ordering is not None]
+        assert lane.ready_alone == len(alone), "keys whose first record travels alone"
         assert not lane.ready or lane.place is not Place.IDLE, "a lane with ready keys has a place"
         for key_queue in lane.ready:
             assert key_queue.lane is lane, "a key knows its lane"

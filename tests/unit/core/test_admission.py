@@ -10,7 +10,7 @@ from proxy.core.buffer import Buffer
 from proxy.core.limits import MIB, StreamLimits
 from proxy.core.ordering import Ordering
 from proxy.core.record import State
-from tests.unit.core.builders import MS, SECOND, THROTTLED, Bench, failed, record_of, shards_of
+from tests.unit.core.builders import MS, SECOND, THROTTLED, Bench, failed, record_of, shards_of, unlimited
 
 if TYPE_CHECKING:
     from proxy.core.record import Record
@@ -91,6 +91,26 @@ def test_there_is_room_again_when_the_shard_has_taken_some() -> None:
     offer(bench, *many(150))
     bench.poll(50 * MS)
     assert len(offer(bench, *many(60, "new"))) == 10
+
+
+def test_records_that_take_a_request_each_fill_a_queue_by_their_requests() -> None:
+    """However much the shard takes: two requests go in a round trip of 20 ms, so a hundred milliseconds take ten."""
+    bench = Bench(unlimited(in_flight_max=2, admission_wait_ns=WAIT))
+    low, high = shards_of(2)
+    bench.learn([low, high])
+    bench.put("warm")
+    batch = bench.poll_one()
+    bench.now_ns = 20 * MS
+    bench.answer(batch)
+    ordered = [record_of(key, hash_key=0, sequence_number_for_ordering="1") for key in many(15)]
+    for record in ordered:
+        bench.append(record)
+    assert [record.state for record in ordered].count(State.REJECTED) == 4
+    assert offer(bench, "behind them", hash_key=0)
+    assert not offer(bench, "elsewhere", hash_key=high.starting_hash_key)
+    for batch in bench.poll():
+        bench.answer(batch)
+    assert not offer(bench, "behind them", hash_key=0)
 
 
 def test_a_slower_shard_has_a_shorter_queue() -> None:

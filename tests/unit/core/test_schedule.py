@@ -54,6 +54,20 @@ def test_ready_keys_of_a_lane_go_first_come_first_served() -> None:
     assert drained(schedule) == ["a", "b", "c"]
 
 
+def test_a_lane_with_few_records_that_travel_alone_does_not_wait_for_all_of_another() -> None:
+    """Lanes take turns, and what is gone is waited for no more."""
+    schedule, much, little, nothing = LaneSchedule(unlimited()), lane_of(), lane_of(), lane_of()
+    for lane, count in ((much, 9), (little, 1)):
+        for name in many(count):
+            queue = KeyQueue(name)
+            queue.append(record_of(name, sequence_number_for_ordering="1"))
+            schedule.enlist(queue, lane)
+    list_keys(schedule, nothing, "a", "b")
+    assert [schedule.requests_before(lane) for lane in (much, little, nothing)] == [10, 3, 0]
+    assert len(drained(schedule)) == 1
+    assert schedule.requests_before(much) == 9
+
+
 def test_a_key_listed_in_front_goes_before_the_others() -> None:
     """A retry does not queue up again."""
     schedule, lane = LaneSchedule(unlimited()), lane_of()
