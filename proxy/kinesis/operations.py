@@ -42,14 +42,19 @@ def _choice(*choices: str, required: bool = False) -> Shape:
     return Shape(Kind.STRING, required=required, choices=choices)
 
 
-_STREAM = {
-    "StreamName": _name(),
-    "StreamARN": Shape(
+def _arn(*, required: bool = False) -> Shape:
+    return Shape(
         Kind.STRING,
+        required=required,
         pattern=STREAM_ARN_PATTERN,
         matcher=STREAM_ARN_MATCHER,
         length=(1, limits.STREAM_ARN_CHARACTERS_MAX),
-    ),
+    )
+
+
+_STREAM = {
+    "StreamName": _name(),
+    "StreamARN": _arn(),
     "StreamId": Shape(Kind.STRING, pattern="[a-z0-9]{20}-[a-z0-9]{3}", length=(1, limits.STREAM_ID_CHARACTERS_MAX)),
 }
 _ENTRY = Shape(
@@ -61,9 +66,6 @@ _ENTRY = Shape(
 _RECORD_KIB = (limits.RECORD_BYTES_DEFAULT // limits.KIB, limits.RECORD_BYTES_MAX // limits.KIB)
 _MODE = {"StreamMode": _choice("PROVISIONED", "ON_DEMAND", required=True)}
 _STRATEGIES = ("AUTO", "USER_PARTITION_KEY")
-_STREAM_ARN = Shape(
-    Kind.STRING, required=True, pattern=STREAM_ARN_PATTERN, length=(1, limits.STREAM_ARN_CHARACTERS_MAX)
-)
 
 _MEMBERS: dict[str, dict[str, Shape]] = {
     "CreateStream": {
@@ -166,13 +168,13 @@ _MEMBERS: dict[str, dict[str, Shape]] = {
         **_STREAM,
     },
     "UpdateStreamMode": {
-        "StreamARN": _STREAM_ARN,
+        "StreamARN": _arn(required=True),
         "StreamId": _STREAM["StreamId"],
         "StreamModeDetails": Shape(Kind.STRUCTURE, required=True, members=_MODE),
         "WarmThroughputMiBps": Shape(Kind.INTEGER, values=(0, None)),
     },
     "UpdateStreamRecordDistributionStrategy": {
-        "StreamARN": _STREAM_ARN,
+        "StreamARN": _arn(required=True),
         "StreamId": _STREAM["StreamId"],
         "RecordDistributionStrategy": _choice(*_STRATEGIES, required=True),
     },
