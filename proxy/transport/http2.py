@@ -30,7 +30,7 @@ from h2.exceptions import ProtocolError, StreamClosedError
 from proxy.kinesis.http import AbortConnection, Reply
 from proxy.transport.http2_engine import Engine, goaway_frame, settings_frame
 from proxy.transport.http2_gate import Allowance, Gate, HostileError
-from proxy.transport.http2_request import MalformedRequestError, request_of
+from proxy.transport.http2_request import MalformedRequestError, held_bytes_of, request_of
 from proxy.transport.http2_stream import Stream
 from proxy.transport.sockets import StuckWatch, reset
 
@@ -189,7 +189,7 @@ class Http2Connection(asyncio.Protocol):
         request = request_of(event.headers)
         stream = Stream(stream_id, request, self, self._server.exchanges, self._limits.request_bytes_max)
         self._streams[stream_id] = stream
-        self._refuse(stream, stream.announce())
+        self._refuse(stream, stream.announce(held_bytes_of(event.headers)))
         if stream.task is None and request.headers.get("expect", "").lower() == "100-continue":
             self._send_unless_closed(lambda: self.engine.send_headers(stream_id, _CONTINUE))
 

@@ -87,8 +87,10 @@ class Stream:
         self._since = 0.0
         exchanges.begin()
 
-    def announce(self) -> Reply | None:
-        """Look at the length of the body that is to come; return a refusal if it must not even begin."""
+    def announce(self, fields_bytes: int) -> Reply | None:
+        """Count the fields, and look at the length of the body to come; return a refusal if that must not begin."""
+        if not self._hold(fields_bytes):
+            return no_room_reply(self.request)
         announced = self.request.headers.get("content-length")
         if announced is None:
             return None
@@ -101,9 +103,8 @@ class Stream:
         if self._received_bytes > self._limit_bytes:
             self._pieces.clear()
             return self._refuse_far_too_large(self._received_bytes)
-        if not self._exchanges.hold(len(data)):
+        if not self._hold(len(data)):
             return no_room_reply(self.request)
-        self._held_bytes += len(data)
         self._pieces.append(data)
         return None
 
@@ -121,6 +122,12 @@ class Stream:
         self.request.body = b"".join(self._pieces)
         self._pieces.clear()
         return None
+
+    def _hold(self, size_bytes: int) -> bool:
+        if not self._exchanges.hold(size_bytes):
+            return False
+        self._held_bytes += size_bytes
+        return True
 
     def _refuse_far_too_large(self, size_bytes: int) -> Reply | None:
         return too_large_reply(self.request, self._limit_bytes) if size_bytes > 2 * self._limit_bytes else None

@@ -23,8 +23,8 @@ class HttpLimits:
     Args:
         request_bytes_max: largest body that is handed on; a larger one is refused.
         bodies_bytes_max: bodies held at once, while they arrive and until they are answered, over all connections.
-            A small body that came together with its headers does not count. Large answers have as much again, until
-            they are taken.
+            A small body that came together with its headers does not count; HTTP/2's headers do. Large answers have as
+            much again, until they are taken.
         header_bytes_max: largest sum of a request's headers.
         connections_max: a connection beyond this number is closed at once.
         streams_max: requests in progress on one HTTP/2 connection; more are refused.

@@ -297,19 +297,39 @@ def test_bodies_are_bounded_in_sum(run: Run) -> None:
 
     async def main() -> None:
         async with (
-            serving(bodies_bytes_max=1500) as server,
+            serving(request_bytes_max=10_000, bodies_bytes_max=15_000) as server,
             speaking_http2(server) as one,
             speaking_http2(server) as two,
         ):
-            held = one.request(b"x" * 900, end=False)
+            held = one.request(b"x" * 9000, end=False)
             await until(lambda: server.requests_in_progress == 1)
-            status, headers, _ = await two.ask(b"x" * 700, PUT)
+            status, headers, _ = await two.ask(b"x" * 7000, PUT)
             assert (status, headers["x-amzn-errortype"]) == (400, "ProvisionedThroughputExceededException")
-            assert (await two.ask(b"x" * 600)).status == 200
+            assert (await two.ask(b"x" * 4000)).status == 200
             one.engine.end_stream(held)
             one.flush()
             assert (await one.answer(held)).status == 200
-            assert (await two.ask(b"x" * 1000)).status == 200
+            assert (await two.ask(b"x" * 10_000)).status == 200
+
+    run(main())
+
+
+def test_fields_count_as_bodies_do(run: Run) -> None:
+    """A client repeats one that it has sent in a byte, and here it is as large as before."""
+    fields = [(f"x-{number}", "y" * 200) for number in range(10)]
+
+    async def main() -> None:
+        async with serving(bodies_bytes_max=10_000) as server, speaking_http2(server) as client:
+            held = [client.request(fields=fields, end=False) for _ in range(2)]
+            status, headers, _ = await client.ask(fields=[*PUT, *fields])
+            assert (status, headers["x-amzn-errortype"]) == (400, "ProvisionedThroughputExceededException")
+            assert (await client.ask()).status == 200
+            for stream_id in held:
+                client.engine.end_stream(stream_id)
+            client.flush()
+            assert [(await client.answer(stream_id)).status for stream_id in held] == [200, 200]
+            assert (await client.ask(fields=fields)).status == 200
+        await until(lambda: server._exchanges._bodies_bytes == 0)
 
     run(main())
 
