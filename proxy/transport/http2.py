@@ -237,6 +237,7 @@ class Http2Connection(asyncio.Protocol):
         except Exception:
             log.exception("handler_failed")
             reply = Reply(500, b"")
+        reply = stream.admit(reply)
         await stream.send(reply)
         # before the client can know that it may begin another
         self._forget(stream)

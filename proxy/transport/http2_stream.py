@@ -132,12 +132,16 @@ class Stream:
     def _refuse_far_too_large(self, size_bytes: int) -> Reply | None:
         return too_large_reply(self.request, self._limit_bytes) if size_bytes > 2 * self._limit_bytes else None
 
+    def admit(self, reply: Reply) -> Reply:
+        """Count the answer and return it, or a refusal to be sent in its place: then it is to be let go of."""
+        self._answer = self._exchanges.admit_answer(self.request, reply)
+        return self._answer
+
     async def send(self, reply: Reply) -> None:
-        """Send an answer as fast as the client and the reply itself allow; its end is left to be flushed."""
+        """Send an admitted answer as fast as the client and the answer allow; its end is left to be flushed."""
         if self.gone:
             return
         engine = self._line.engine
-        self._answer = reply = self._exchanges.admit_answer(self.request, reply)
         try:
             headers = headers_of(reply)
         except ValueError:

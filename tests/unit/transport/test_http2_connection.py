@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import tracemalloc
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -751,7 +752,7 @@ def test_large_answers_that_wait_to_be_taken_are_bounded_in_sum(run: Run) -> Non
     size_bytes = 300_000
 
     async def answer(request: Request) -> Reply:
-        return Reply(200, b"x" * (size_bytes if request.body == b"large" else 1000))
+        return Reply(200, bytes(size_bytes if request.body == b"large" else 1000))
 
     async def main() -> None:
         async with serving(answer, bodies_bytes_max=size_bytes) as server:
@@ -765,7 +766,11 @@ def test_large_answers_that_wait_to_be_taken_are_bounded_in_sum(run: Run) -> Non
                     assert isinstance(event, ResponseReceived)
                     return int({str(name): value for name, value in event.headers}[":status"])
 
-                assert [await status_of(body) for body in (b"large", b"large", b"small")] == [200, 400, 200]
+                tracemalloc.start()
+                assert [await status_of(b"large") for _ in range(5)] == [200, 400, 400, 400, 400]
+                assert await status_of(b"small") == 200
+                assert tracemalloc.get_traced_memory()[0] < 3 * size_bytes
+                tracemalloc.stop()
             await until(lambda: server._exchanges._answers_bytes == 0)
             async with speaking_http2(server) as client:
                 assert len((await client.ask(b"large")).body) == size_bytes
