@@ -97,21 +97,32 @@ class ShardLimit:
             self.bytes.take(size_bytes, now_ns)
 
     def _begin_span(self, now_ns: int) -> None:
-        """Give credit for what the span that is over has left of a second's worth; for all, if it was over long ago."""
+        self._credit_until_records, self._credit_until_bytes = self._credit_until(now_ns)
+        self._span_from_ns = now_ns
+        self._span_records, self._span_bytes = self._sent_records, self._sent_bytes
+
+    def _credit_until(self, now_ns: int) -> tuple[int, int]:
+        """Return what may have been sent by the end of a span that begins now.
+
+        There is credit for what the span that is over has left of a second's worth; for all, if it was over long ago.
+        """
         over_long_ago = now_ns - self._span_from_ns >= 2 * SPAN_NS
         before_records = self._sent_records if over_long_ago else self._span_records
         before_bytes = self._sent_bytes if over_long_ago else self._span_bytes
-        self._credit_until_records = before_records + (self._records_per_second or _NO_LIMIT)
-        self._credit_until_bytes = before_bytes + (self._bytes_per_second or _NO_LIMIT)
-        self._span_from_ns = now_ns
-        self._span_records, self._span_bytes = self._sent_records, self._sent_bytes
+        return (
+            before_records + (self._records_per_second or _NO_LIMIT),
+            before_bytes + (self._bytes_per_second or _NO_LIMIT),
+        )
 
     def allowed(self, now_ns: int) -> tuple[float, float]:
         """Return how many records and bytes may go now; negative where the shard has been sent more than its rate."""
         records, size_bytes = self.records.level(now_ns), self.bytes.level(now_ns)
-        if self.ratio == 1.0 and not self.unlimited and now_ns - self._span_from_ns < SPAN_NS:
-            credit_records = self._credit_until_records - self._sent_records
-            credit_bytes = self._credit_until_bytes - self._sent_bytes
+        if self.ratio == 1.0 and not self.unlimited:
+            until_records, until_bytes = self._credit_until_records, self._credit_until_bytes
+            if now_ns - self._span_from_ns >= SPAN_NS and self.ready_at_ns(1) <= now_ns:
+                # what goes first begins a span
+                until_records, until_bytes = self._credit_until(now_ns)
+            credit_records, credit_bytes = until_records - self._sent_records, until_bytes - self._sent_bytes
             if credit_records > 0 and credit_bytes > 0:
                 return max(records, credit_records), max(size_bytes, credit_bytes)
         return records, size_bytes

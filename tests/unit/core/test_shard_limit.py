@@ -136,7 +136,8 @@ def test_what_is_allowed_now_counts_credit() -> None:
     assert limit.allowed(0) == (999, 999_990)
     sent_at_once(limit, 0)
     assert limit.allowed(0) == (-900, 90_000)
-    assert limit.allowed(2 * SECOND) == (100, 100_000)
+    assert limit.allowed(2 * SECOND) == (1000, 1000_000)
+    assert sent_at_once(limit, 2 * SECOND) == 1000
 
 
 def test_a_record_takes_from_both_buckets_of_its_shard() -> None:
