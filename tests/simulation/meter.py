@@ -20,6 +20,8 @@ class Meter:
     a second's worth of the rate at the time, of which a lane may use any share. Rates may change: what is there, or
     owed, stays.
 
+    A rate of 0 is no limit.
+
     Args:
         burst_seconds: what it holds, as time.
         now_ns: the present.
@@ -52,7 +54,7 @@ class Meter:
         last.append((now_ns, size_bytes))
         while last[0][0] <= now_ns - SECOND_NS:
             last.popleft()
-        if all(level >= -GRACE_SECONDS * rate for level, rate in zip(levels, rates, strict=True)):
+        if all(level >= -GRACE_SECONDS * rate for level, rate in zip(levels, rates, strict=True) if rate):
             return True
         sent = (len(last), sum(size for _, size in last))
         return all(count <= rate for count, rate in zip(sent, rates, strict=True) if rate)

@@ -10,6 +10,7 @@ from random import Random
 
 from proxy.core.limits import MIB, MILLISECOND_NS, SECOND_NS, StreamLimits
 from proxy.core.ordering import Ordering
+from proxy.core.rate_control import fixed_rate
 
 HOUR_SECONDS = 3600.0
 # Where a second's worth of a shard is more, records of several of them are left to scenarios that write no bodies.
@@ -24,6 +25,7 @@ class Faults:
         throttled, ill, unknown: of records, answered by a throttle, InternalFailure, or a code that nobody knows.
         guilty: of records, for which the service refuses their whole request.
         failed, unavailable, busy, unknown_request: of requests, answered by 500, 503, LimitExceeded, an unknown code.
+        asks_to_wait: of these answers, that say for how long not to come again.
         reset_before, reset_after, black_hole, unconnected, malformed: of requests, before or after the write.
         short, long: of answers, with too few or too many results.
         slow: of exchanges, that take seconds.
@@ -45,6 +47,7 @@ class Faults:
     unavailable: float = 0
     busy: float = 0
     unknown_request: float = 0
+    asks_to_wait: float = 0
     reset_before: float = 0
     reset_after: float = 0
     black_hole: float = 0
@@ -281,6 +284,7 @@ def _with_changes(scenario: Scenario) -> Scenario:
         return scenario
     faults = replace(
         scenario.faults,
+        asks_to_wait=_share(draw, 1),
         unordered=_share(draw, 0.5),
         ambiguous=_share(draw, 0.5),
         map_torn=_share(draw, 0.5),
@@ -288,20 +292,31 @@ def _with_changes(scenario: Scenario) -> Scenario:
         record_limits=draw.choice((0, 0, 1, 3)),
         standstills=draw.choice((0, 0, 1, 3)),
     )
-    changed = replace(scenario, faults=faults, explicit_ratio=draw.choice((0.02, 0.02, 0.5, 1)))
+    changed = replace(_with_rates(scenario, draw), faults=faults, explicit_ratio=draw.choice((0.02, 0.02, 0.5, 1)))
     second_bytes = scenario.limits.shard_bytes_per_second
     if draw.random() < 0.6 or (scenario.frontend and second_bytes > HUGE_IN_BODIES_BYTES):
         return changed
     return replace(
         changed,
         limits=replace(
-            scenario.limits,
+            changed.limits,
             batch_bytes_max=5 * second_bytes - second_bytes // 16,
             shard_slice_bytes_max=second_bytes // 4,
         ),
         sizes=(100, 100, second_bytes // 2, 2 * second_bytes, 10 * second_bytes),
         record_bytes_max=(10 * second_bytes, second_bytes, 3 * second_bytes),
     )
+
+
+def _with_rates(scenario: Scenario, draw: Random) -> Scenario:
+    """Draw what the proxies are told of the shards' limits, which stay what they are, and whether they look further."""
+    limits = scenario.limits
+    rates = (limits.shard_records_per_second, limits.shard_bytes_per_second)
+    known = draw.choice((rates, rates, rates, rates, rates, (0, 0), (0, rates[1]), (rates[0], 0)))
+    limits = replace(limits, shard_records_per_second=known[0], shard_bytes_per_second=known[1])
+    if draw.random() < 0.2:
+        limits = replace(limits, rate_control=fixed_rate)
+    return replace(scenario, limits=limits, service_rates=rates)
 
 
 def _share(draw: Random, most: float) -> float:

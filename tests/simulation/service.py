@@ -7,7 +7,7 @@ that came to no answer, everything, or nothing, has been written by then.
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from random import Random
 from typing import TYPE_CHECKING
 
@@ -32,6 +32,7 @@ INVALID_ARGUMENT = "InvalidArgumentException"
 GUILTY_DATA = "Z3VpbHR5"  # base64 of `guilty`
 STRETCHES = ("denied", "gone", "throttling", "ill", "shard", "hole")
 SHARDS_RESHARDED_MAX = 64
+WAITS_ASKED_FOR_NS = (SECOND_NS // 10, SECOND_NS, 10 * SECOND_NS)  # the last is the longest that is believed
 
 # How everything is refused during some of the stretches, and what single requests meet, by the name of the fault.
 _STRETCHED = {
@@ -209,7 +210,8 @@ class SimulatedService:
             return _STRETCHED[stream.stretch]
         for fault, failure in _REFUSALS.items():
             if self.happens(getattr(self.faults, fault), f"request {fault}"):
-                return failure
+                asks = self.happens(self.faults.asks_to_wait, "wait asked for")
+                return replace(failure, retry_after_ns=self.random.choice(WAITS_ASKED_FOR_NS)) if asks else failure
         if any(record.data.startswith(GUILTY_DATA) for record in batch.records):
             self._trace.counts["fault guilty"] += 1
             return Failure("ValidationException", "a guilty record", Written.REFUSED, 400)
