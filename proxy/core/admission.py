@@ -183,6 +183,7 @@ class Admission:
         )
         if limits.ordering is Ordering.CALL:
             requests = max(requests, key_queue.calls)
+        requests = max(requests, key_queue.alone)
         return requests + (1 if key_queue.in_flight else 0)
 
     def _rate_exceeded(self, what: str, wait_ns: int) -> Refusal:

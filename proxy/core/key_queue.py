@@ -20,11 +20,12 @@ class KeyQueue(Link):
     """FIFO of one partition key, or of one record that has none.
 
     `lane` is the lane that lists the key as ready, or, while the key is muted, the lane that it was drained from.
-    `records` and `bytes` of so many `calls` wait here. `listed_records` and `listed_bytes` are what the lane was told,
-    `listed_alone` whether the first of it takes a request of its own.
+    `records` and `bytes` of so many `calls` wait here, of which `alone` take a request each. `listed_records` and
+    `listed_bytes` are what the lane was told, `listed_alone` whether its turn is a request for one of them.
     """
 
     __slots__ = (
+        "alone",
         "bytes",
         "calls",
         "head",
@@ -48,6 +49,7 @@ class KeyQueue(Link):
         self.records = 0
         self.bytes = 0
         self.calls = 0
+        self.alone = 0
         self.listed_records = 0
         self.listed_bytes = 0
         self.listed_alone = 0
@@ -82,6 +84,8 @@ class KeyQueue(Link):
         self.tail = record
         self.records += 1
         self.bytes += record.size_bytes
+        if record.sequence_number_for_ordering is not None:
+            self.alone += 1
 
     def reenqueue(self, record: Record) -> None:
         """Put a record that was drained back to the front."""
@@ -97,6 +101,8 @@ class KeyQueue(Link):
                 self.calls += 1
         self.records += 1
         self.bytes += record.size_bytes
+        if record.sequence_number_for_ordering is not None:
+            self.alone += 1
 
     def popleft(self) -> Record:
         """Remove and return the oldest record; the queue must not be empty."""
@@ -124,3 +130,5 @@ class KeyQueue(Link):
             self.calls -= 1
         self.records -= 1
         self.bytes -= record.size_bytes
+        if record.sequence_number_for_ordering is not None:
+            self.alone -= 1

@@ -40,7 +40,7 @@ class Lane:
     A key is in `ready` exactly while it is unmuted and has a record; each key gives one record a turn, or a run where
     the stream's ordering allows it, and goes to the back, so no key of a shard starves another. `ready_records` and
     `ready_bytes` are what its keys are listed with: what the shard must be sent before a new key has its turn;
-    `ready_alone` is how many of its keys come with a record that takes a request of its own.
+    `ready_alone` is how many of its keys take a request for one record alone when their turn comes.
 
     Args:
         shard_id: the shard, as predicted; None for the careful lane.

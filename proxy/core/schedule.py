@@ -42,7 +42,7 @@ class LaneSchedule:
     """The lanes of one stream in the order of their turns.
 
     `ready_keys` is the number of ready keys over the lanes in TURNS: what one drain can find at the most. `ready_alone`
-    is the number of keys, over all lanes, that come with a record that takes a request of its own.
+    is the number of keys, over all lanes, whose turn is a request for one record alone.
     """
 
     __slots__ = ("_limits", "_ordinal", "_runs", "_turns", "_waiting", "_whole_calls", "ready_alone", "ready_keys")

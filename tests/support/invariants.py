@@ -68,14 +68,16 @@ def _check_lanes(stream: Stream) -> None:
     for lane in _all_lanes(stream):
         assert lane.ready_records == sum(key_queue.listed_records for key_queue in lane.ready), "listed records"
         assert lane.ready_bytes == sum(key_queue.listed_bytes for key_queue in lane.ready), "listed bytes"
-        alone = [key for key in lane.ready if key.first.sequence_number_for_ordering is not None]
-        assert lane.ready_alone == len(alone), "keys whose first record travels alone"
+        assert lane.ready_alone == sum(key_queue.listed_alone for key_queue in lane.ready), "listed that travel alone"
         assert not lane.ready or lane.place is not Place.IDLE, "a lane with ready keys has a place"
         for key_queue in lane.ready:
             assert key_queue.lane is lane, "a key knows its lane"
             runs = stream._limits.ordering.runs
-            listed = (key_queue.records, key_queue.bytes) if runs else (1, key_queue.first.size_bytes)
-            assert (key_queue.listed_records, key_queue.listed_bytes) == listed, "a key is listed with what may go"
+            may_go = _waiting(key_queue) if runs else [key_queue.first]
+            alone = key_queue.first.sequence_number_for_ordering is not None
+            listed = (len(may_go), sum(record.size_bytes for record in may_go), alone)
+            told = (key_queue.listed_records, key_queue.listed_bytes, key_queue.listed_alone)
+            assert told == listed, "a key is listed with what may go"
             assert lanes.lane_of(key_queue.first.hash_key) is lane, "a key is in the lane of its oldest record"
 
 
@@ -113,6 +115,8 @@ def _waiting(key_queue: KeyQueue) -> list[Record]:
         assert record.next is not None or record is key_queue.tail, "the list of a key ends in its tail"
         record = record.next
     assert key_queue.calls == len({record.call_ordinal for record in records}), "the calls of a key are counted"
+    alone = sum(record.sequence_number_for_ordering is not None for record in records)
+    assert key_queue.alone == alone, "what takes a request for itself is counted"
     return records
 
 

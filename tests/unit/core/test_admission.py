@@ -113,6 +113,21 @@ def test_records_that_take_a_request_each_fill_a_queue_by_their_requests() -> No
     assert not offer(bench, "behind them", hash_key=0)
 
 
+def test_a_key_whose_records_take_a_request_each_waits_for_as_many_round_trips() -> None:
+    """Its order may be as loose as it will: a run holds one of them."""
+    bench = Bench(unlimited(ordering=Ordering.RELAXED, delivery_timeout_ns=WAIT * 5 // 4))
+    bench.put("warm")
+    batch = bench.poll_one()
+    bench.now_ns = 20 * MS
+    bench.answer(batch)
+    bench.learn(1)
+    ordered = [record_of("a", sequence_number_for_ordering="1") for _ in range(9)]
+    for record in ordered:
+        bench.append(record)
+    assert [record.state for record in ordered].count(State.REJECTED) == 4
+    assert not offer(bench, *["b"] * 9)
+
+
 def test_a_slower_shard_has_a_shorter_queue() -> None:
     """The present rate counts, not the nominal one."""
     bench = Bench(limits_of())
