@@ -145,6 +145,8 @@ class Driver:
 
     def learn_about(self, stream_name: str, stream_arn: str | None) -> None:
         """Have the summary of a stream fetched, although nothing is queued, unless it is known since a moment ago."""
+        if self._closing:
+            return
         now_ns = self._clock()
         stream = self._directory.find_or_make(stream_name, stream_arn, now_ns)
         if stream is not None:

@@ -588,6 +588,19 @@ async def test_a_draining_driver_takes_no_more_records() -> None:
 
 
 @virtual
+async def test_a_draining_driver_asks_about_no_stream_any_more() -> None:
+    """Nothing will be put into it."""
+    upstream = FakeUpstream()
+    driver = driver_of(upstream)
+    assert await driver.drain(SECOND) == 0
+    driver.learn_about("orders", None)
+    await asyncio.sleep(1)
+    assert not driver.streams
+    assert upstream.summary_calls == 0
+    await driver.close()
+
+
+@virtual
 async def test_drain_gives_up_the_rest_when_its_time_is_over() -> None:
     """Every record has its outcome when it returns, and the count is told."""
     upstream = FakeUpstream(latency_seconds=100)
