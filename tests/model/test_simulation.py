@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 FAILED_ONCE = {
     1: "a lane waited by its old rate after its rate had grown",
     29: "a lane slept out a probe's time although the probe had come back",
+    10002: "a result that named a place beside its error was taken for a success",
     2165: "none of the proxy's: the check took a debt for time, and not for tokens, when a stream got more shards",
 }
 DRAWN = [*FAILED_ONCE, 2, 5, 6, 8, 9, 10, 18, 20, 24, 28, 35, 37]
