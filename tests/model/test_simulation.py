@@ -6,6 +6,7 @@ A failing seed is repeated by `python -m tests.simulation --seed SEED` (`--dense
 from __future__ import annotations
 
 import os
+import pickle
 import subprocess
 import sys
 from dataclasses import replace
@@ -16,6 +17,7 @@ import pytest
 from proxy.core.limits import MILLISECOND_NS, SECOND_NS, StreamLimits
 from proxy.core.record import State
 from tests.simulation.campaign import main
+from tests.simulation.promises import BrokenPromiseError, Rule
 from tests.simulation.run import Result, Simulation
 from tests.simulation.scenario import Faults, Habits, Phase, Scenario, StreamShape
 from tests.support.planted_bugs import planted
@@ -181,3 +183,10 @@ def test_everything_arrives_once_the_faults_end() -> None:
     slowest_attempt_ns = 2 * 8 * MILLISECOND_NS + BACKLOG.backoff_max_ns
     longest_ns = max(taken.settled_at_ns - taken.record.received_at_ns for taken in results_of(simulation))
     assert longest_ns <= max(records_of.values()) * slowest_attempt_ns
+
+
+def test_a_broken_promise_comes_back_from_another_process() -> None:
+    """A campaign over several processes is to tell of it, and go on."""
+    error = pickle.loads(pickle.dumps(BrokenPromiseError(Rule.ORDER, "k2 before k1")))  # noqa: S301 - our own
+    assert (error.rule, error.detail) == (Rule.ORDER, "k2 before k1")
+    assert str(error) == f"ORDER: {Rule.ORDER} -- k2 before k1"

@@ -42,9 +42,12 @@ class BrokenPromiseError(AssertionError):
     """
 
     def __init__(self, rule: Rule, detail: str) -> None:
-        super().__init__(f"{rule.name}: {rule} -- {detail}")
+        super().__init__(rule, detail)  # as they are, so that it can be carried from one process to another
         self.rule = rule
         self.detail = detail
+
+    def __str__(self) -> str:
+        return f"{self.rule.name}: {self.rule} -- {self.detail}"
 
 
 class Promises:
