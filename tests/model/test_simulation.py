@@ -185,6 +185,15 @@ def test_everything_arrives_once_the_faults_end() -> None:
     assert longest_ns <= max(records_of.values()) * slowest_attempt_ns
 
 
+def test_nothing_stands_still_once_the_faults_have_ended() -> None:
+    """Else what is to finish within its time would have had none: seed 5201085 was taken for a call without an end."""
+    scenario, burst = Scenario.dense(28), Phase("burst", 0.5, 100)
+    faults = replace(scenario.faults, standstills=40)
+    result = Simulation(replace(scenario, phases=(burst, burst), faults=faults, ends_well=True)).run()
+    assert result.broken is None
+    assert result.counts["fault standstill"] > 40
+
+
 def test_a_broken_promise_comes_back_from_another_process() -> None:
     """A campaign over several processes is to tell of it, and go on."""
     error = pickle.loads(pickle.dumps(BrokenPromiseError(Rule.ORDER, "k2 before k1")))  # noqa: S301 - our own
