@@ -12,7 +12,7 @@ import subprocess
 import sys
 import urllib.request
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import boto3
 import pytest
@@ -24,7 +24,20 @@ from tests.support.processes import CREDENTIALS, emulate, serve
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from tests.support.processes import Service
+
 README = Path(__file__).parents[2] / "README.md"
+
+
+def client_of(proxy: Service) -> Any:  # noqa: ANN401 - boto3 has no types
+    """Return an SDK's client of a proxy."""
+    return boto3.client(
+        "kinesis",
+        endpoint_url=proxy.url,
+        region_name="us-east-1",
+        aws_access_key_id=CREDENTIALS["AWS_ACCESS_KEY_ID"],
+        aws_secret_access_key=CREDENTIALS["AWS_SECRET_ACCESS_KEY"],
+    )
 
 
 def run(*arguments: str, environment: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
@@ -178,13 +191,7 @@ def test_the_emulator_shows_its_streams_and_takes_faults_while_it_runs() -> None
 def test_the_status_follows_the_records() -> None:
     """A person sees what became of the records, by stream."""
     with serve("embedded", stream=["orders:2"]) as proxy:
-        kinesis = boto3.client(
-            "kinesis",
-            endpoint_url=proxy.url,
-            region_name="us-east-1",
-            aws_access_key_id=CREDENTIALS["AWS_ACCESS_KEY_ID"],
-            aws_secret_access_key=CREDENTIALS["AWS_SECRET_ACCESS_KEY"],
-        )
+        kinesis = client_of(proxy)
         kinesis.put_records(
             StreamName="orders", Records=[{"Data": b"hello", "PartitionKey": f"key-{number}"} for number in range(20)]
         )
@@ -213,13 +220,7 @@ def test_a_low_limit_of_open_files_is_raised_at_the_start() -> None:
 def test_the_counts_of_a_stream_that_is_forgotten_do_not_move_to_others() -> None:
     """There they would pass for records of now."""
     with serve("embedded", stream=["orders:1", "clicks:1"], streams_max=1) as proxy:
-        kinesis = boto3.client(
-            "kinesis",
-            endpoint_url=proxy.url,
-            region_name="us-east-1",
-            aws_access_key_id=CREDENTIALS["AWS_ACCESS_KEY_ID"],
-            aws_secret_access_key=CREDENTIALS["AWS_SECRET_ACCESS_KEY"],
-        )
+        kinesis = client_of(proxy)
         for stream in ("orders", "clicks"):
             kinesis.put_record(StreamName=stream, Data=b"hello", PartitionKey="key")
         kinesis.close()
@@ -234,13 +235,7 @@ def test_the_counts_of_a_stream_that_is_forgotten_do_not_move_to_others() -> Non
 def test_the_log_is_json_without_data_or_keys() -> None:
     """A container's log has an object a line, and nothing of what producers send."""
     with serve("embedded", stream=["orders:2"], log_level="debug") as proxy:
-        kinesis = boto3.client(
-            "kinesis",
-            endpoint_url=proxy.url,
-            region_name="us-east-1",
-            aws_access_key_id=CREDENTIALS["AWS_ACCESS_KEY_ID"],
-            aws_secret_access_key=CREDENTIALS["AWS_SECRET_ACCESS_KEY"],
-        )
+        kinesis = client_of(proxy)
         kinesis.put_record(StreamName="orders", Data=b"a secret payload", PartitionKey="customer-4711")
         kinesis.close()
     output = proxy.output()
